@@ -1,0 +1,3 @@
+//! Every byte that crosses a process: client frames, FlatBuffers, bus records, error codes.
+
+mod generated;
