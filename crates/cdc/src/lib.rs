@@ -1,0 +1,1 @@
+//! Relays the commit log of a database onto the bus.

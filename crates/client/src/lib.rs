@@ -1,0 +1,1 @@
+//! A Rust client: connect, subscribe, apply, resume.

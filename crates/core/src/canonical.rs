@@ -1,0 +1,532 @@
+//! From a query as written to its canonical form.
+//!
+//! Here names become column indexes, literals become values of the column's type, groups are flattened,
+//! sorted and freed of repeats, and the order is completed by the primary key. After this nothing is
+//! validated again. Contract and error texts: PROTOCOL, "The query".
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use crate::filter::{Check, Comparison, Filter, Inclusion, Polarity, Test, TextMatch};
+use crate::literal::Literal;
+use crate::query::{
+    Direction, FilterSpec, Group, Keyset, KeysetBound, KeysetSpec, LimitRule, ModifierSpec, Nulls,
+    NullsOrder, Operator, OrderKey, OrderSpec, Query, QueryError, QuerySpec,
+};
+use crate::routing::QueryHash;
+use crate::schema::{ColumnType, TableSchema};
+use crate::value::Value;
+
+/// Groups inside groups. Deeper ones are refused, so that no walk of a filter can exhaust a stack.
+const DEPTH_MAX: usize = 32;
+
+/// Tests and groups in one filter: more than a person writes, little enough to evaluate per change.
+const NODES_MAX: usize = 1_000;
+
+/// Members of one list.
+const LIST_MAX: usize = 10_000;
+
+impl Query {
+    /// Brings a query as written into canonical form.
+    ///
+    /// Supported operators: comparison, null, text, list and range, over integers, floats, numeric,
+    /// boolean, text, timestamps, dates and bytes.
+    ///
+    /// # Errors
+    /// One sentence on the first thing that is wrong: see [`QueryError`].
+    pub fn from_spec(
+        spec: &QuerySpec,
+        schema: &Arc<TableSchema>,
+        rule: LimitRule,
+    ) -> Result<Self, QueryError> {
+        let mut nodes = 0;
+        let filter = match &spec.filter {
+            Some(filter) => canonical_filter(filter, schema, 0, &mut nodes)?,
+            None => Filter::everything(),
+        };
+        let order = canonical_order(&spec.order, schema)?;
+        let keyset = canonical_keyset(spec, &order, schema)?;
+        let limit = canonical_limit(spec.limit, rule)?;
+        let hash = QueryHash::of(&canonical_bytes(
+            schema,
+            &filter,
+            &order,
+            keyset.as_ref(),
+            limit,
+        ));
+        Ok(Self {
+            schema: Arc::clone(schema),
+            filter,
+            order,
+            keyset,
+            limit,
+            hash,
+        })
+    }
+}
+
+fn canonical_limit(limit: Option<u64>, rule: LimitRule) -> Result<u32, QueryError> {
+    let limit = limit.unwrap_or(u64::from(rule.default));
+    match u32::try_from(limit) {
+        Ok(limit) if limit > 0 && limit <= rule.max => Ok(limit),
+        _ => Err(QueryError::BadLimit(format!(
+            "limit is 1 to {}, not {limit}",
+            rule.max
+        ))),
+    }
+}
+
+fn column_of(name: &str, schema: &TableSchema) -> Result<usize, QueryError> {
+    schema
+        .column_index(name)
+        .ok_or_else(|| QueryError::UnknownColumn {
+            table: schema.table().to_string(),
+            column: name.chars().take(80).collect(),
+        })
+}
+
+fn canonical_filter(
+    spec: &FilterSpec,
+    schema: &TableSchema,
+    depth: usize,
+    nodes: &mut usize,
+) -> Result<Filter, QueryError> {
+    *nodes += 1;
+    if depth > DEPTH_MAX || *nodes > NODES_MAX {
+        let limits = format!("{DEPTH_MAX} groups deep and {NODES_MAX} tests long");
+        return Err(QueryError::BadFilter(format!(
+            "a filter is at most {limits}"
+        )));
+    }
+    match spec {
+        FilterSpec::Group(group, members) => {
+            if members.is_empty() && *group == Group::Or {
+                let text = "an `or` group needs at least one member";
+                return Err(QueryError::BadFilter(text.to_owned()));
+            }
+            let members = members
+                .iter()
+                .map(|member| canonical_filter(member, schema, depth + 1, nodes))
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(combine(*group, members, schema))
+        }
+        FilterSpec::Test {
+            column,
+            operator,
+            value,
+            modifier,
+        } => {
+            let at = column_of(column, schema)?;
+            refuse_modifier(column, *modifier)?;
+            let target = Target {
+                name: column,
+                kind: &schema.columns()[at].kind,
+            };
+            let check = canonical_check(&target, *operator, value.as_ref())?;
+            Ok(Filter::Test(Test { column: at, check }))
+        }
+    }
+}
+
+/// Flattens, drops what changes nothing, sorts by the canonical bytes, and unwraps a single member.
+fn combine(group: Group, members: Vec<Filter>, schema: &TableSchema) -> Filter {
+    let mut flat = Vec::with_capacity(members.len());
+    for member in members {
+        match (group, member) {
+            (Group::Or, everything) if everything.is_everything() => return everything,
+            (Group::And, Filter::All(inner)) | (Group::Or, Filter::Any(inner)) => {
+                flat.extend(inner)
+            }
+            (_, other) => flat.push(other),
+        }
+    }
+    flat.sort_by_cached_key(|member| filter_bytes(member, schema));
+    flat.dedup();
+    match (group, flat.len()) {
+        (_, 1) => flat.remove(0),
+        (Group::And, _) => Filter::All(flat),
+        (Group::Or, _) => Filter::Any(flat),
+    }
+}
+
+fn refuse_modifier(column: &str, modifier: ModifierSpec) -> Result<(), QueryError> {
+    let named = if modifier.case_insensitive {
+        "case_insensitive"
+    } else if modifier.distinct {
+        "distinct"
+    } else if modifier.nulls_order != NullsOrder::Default {
+        "nulls_order"
+    } else {
+        return Ok(());
+    };
+    let text = format!("the modifier {named} of the filter on {column} is not supported yet");
+    Err(QueryError::UnsupportedOperator(text))
+}
+
+/// The column a test is about.
+struct Target<'a> {
+    name: &'a str,
+    kind: &'a ColumnType,
+}
+
+impl Target<'_> {
+    fn value(&self, literal: &Literal, operator: Operator) -> Result<Value, QueryError> {
+        if matches!(literal, Literal::Null) {
+            let hint = match operator {
+                Operator::NotEquals | Operator::NotInList | Operator::NotBetween => "isNotNull",
+                _ => "isNull",
+            };
+            let name = operator.name();
+            let text = format!("{name} on {} does not take NULL: use {hint}", self.name);
+            return Err(QueryError::BadValue(text));
+        }
+        literal
+            .coerce(self.kind)
+            .map_err(|why| QueryError::BadValue(format!("column {} {why}", self.name)))
+    }
+
+    fn required<'l>(
+        &self,
+        literal: Option<&'l Literal>,
+        operator: Operator,
+    ) -> Result<&'l Literal, QueryError> {
+        literal.ok_or_else(|| {
+            let text = format!("{} on {} needs a value", operator.name(), self.name);
+            QueryError::BadValue(text)
+        })
+    }
+
+    fn list(
+        &self,
+        literal: Option<&Literal>,
+        operator: Operator,
+    ) -> Result<Vec<Value>, QueryError> {
+        let Literal::List(members) = self.required(literal, operator)? else {
+            let text = format!("{} on {} needs a list", operator.name(), self.name);
+            return Err(QueryError::BadValue(text));
+        };
+        if members.len() > LIST_MAX {
+            let text = format!("a list holds at most {LIST_MAX} values");
+            return Err(QueryError::BadValue(text));
+        }
+        members
+            .iter()
+            .map(|member| self.value(member, operator))
+            .collect()
+    }
+
+    fn refuse(&self, operator: Operator, why: &str) -> QueryError {
+        let name = operator.name();
+        let (column, kind) = (self.name, self.kind);
+        QueryError::UnsupportedOperator(format!("{name} on {column} ({kind}) {why}"))
+    }
+}
+
+fn canonical_check(
+    target: &Target<'_>,
+    operator: Operator,
+    literal: Option<&Literal>,
+) -> Result<Check, QueryError> {
+    if let Some(check) = null_check(operator) {
+        return Ok(check);
+    }
+    if let Some(kind) = text_match(operator) {
+        return text_check(target, operator, kind, literal);
+    }
+    if !target.kind.is_comparable() {
+        return Err(target.refuse(operator, "is not supported for this type"));
+    }
+    if let Some(comparison) = comparison(operator) {
+        let value = target.value(target.required(literal, operator)?, operator)?;
+        return Ok(Check::Compare(comparison, value));
+    }
+    match operator {
+        Operator::Between => range_check(target, operator, literal, Polarity::Inside),
+        Operator::NotBetween => range_check(target, operator, literal, Polarity::Outside),
+        Operator::InList => list_check(target, operator, literal, Polarity::Inside),
+        Operator::NotInList => list_check(target, operator, literal, Polarity::Outside),
+        _ => Err(target.refuse(operator, "is not supported yet")),
+    }
+}
+
+fn null_check(operator: Operator) -> Option<Check> {
+    match operator {
+        Operator::IsNull => Some(Check::IsNull),
+        Operator::IsNotNull => Some(Check::IsNotNull),
+        _ => None,
+    }
+}
+
+fn comparison(operator: Operator) -> Option<Comparison> {
+    Some(match operator {
+        Operator::Equals => Comparison::Equal,
+        Operator::NotEquals => Comparison::NotEqual,
+        Operator::LessThan => Comparison::Less,
+        Operator::LessThanOrEquals => Comparison::LessOrEqual,
+        Operator::GreaterThan => Comparison::Greater,
+        Operator::GreaterThanOrEquals => Comparison::GreaterOrEqual,
+        _ => return None,
+    })
+}
+
+fn text_match(operator: Operator) -> Option<TextMatch> {
+    Some(match operator {
+        Operator::StartsWith => TextMatch::StartsWith,
+        Operator::EndsWith => TextMatch::EndsWith,
+        Operator::Contains => TextMatch::Contains,
+        Operator::NotContains => TextMatch::NotContains,
+        _ => return None,
+    })
+}
+
+fn text_check(
+    target: &Target<'_>,
+    operator: Operator,
+    kind: TextMatch,
+    literal: Option<&Literal>,
+) -> Result<Check, QueryError> {
+    if *target.kind != ColumnType::Text {
+        return Err(target.refuse(operator, "needs a text column"));
+    }
+    match target.value(target.required(literal, operator)?, operator)? {
+        Value::Text(needle) => Ok(Check::Text(kind, needle)),
+        _ => Err(target.refuse(operator, "needs a text value")),
+    }
+}
+
+fn list_check(
+    target: &Target<'_>,
+    operator: Operator,
+    literal: Option<&Literal>,
+    polarity: Polarity,
+) -> Result<Check, QueryError> {
+    let mut values = target.list(literal, operator)?;
+    values.sort_by(total_order);
+    values.dedup_by(|a, b| total_order(a, b) == Ordering::Equal);
+    Ok(Check::InList(values, polarity))
+}
+
+fn range_check(
+    target: &Target<'_>,
+    operator: Operator,
+    literal: Option<&Literal>,
+    polarity: Polarity,
+) -> Result<Check, QueryError> {
+    let inclusion = |included: bool| match included {
+        true => Inclusion::Included,
+        false => Inclusion::Excluded,
+    };
+    let (low, high) = match target.required(literal, operator)? {
+        Literal::Range {
+            low,
+            high,
+            include_low,
+            include_high,
+        } => (
+            (target.value(low, operator)?, inclusion(*include_low)),
+            (target.value(high, operator)?, inclusion(*include_high)),
+        ),
+        Literal::List(ends) if ends.len() == 2 => (
+            (target.value(&ends[0], operator)?, Inclusion::Included),
+            (target.value(&ends[1], operator)?, Inclusion::Included),
+        ),
+        _ => {
+            let name = operator.name();
+            let text = format!(
+                "{name} on {} needs a RangeValue or a list of two",
+                target.name
+            );
+            return Err(QueryError::BadValue(text));
+        }
+    };
+    Ok(Check::Between {
+        low,
+        high,
+        polarity,
+    })
+}
+
+/// Order of two values of one column, neither NULL.
+fn total_order(a: &Value, b: &Value) -> Ordering {
+    a.compare(b).unwrap_or(Ordering::Equal)
+}
+
+fn canonical_order(specs: &[OrderSpec], schema: &TableSchema) -> Result<Vec<OrderKey>, QueryError> {
+    if schema.key().is_empty() {
+        let table = schema.table();
+        let text = format!("table {table} has no primary key, so its rows have no total order");
+        return Err(QueryError::NoKey(text));
+    }
+    let mut order: Vec<OrderKey> = Vec::with_capacity(specs.len() + schema.key().len());
+    for spec in specs {
+        let column = column_of(&spec.column, schema)?;
+        let kind = &schema.columns()[column].kind;
+        if !kind.is_comparable() {
+            let text = format!("rows cannot be ordered by {}, of type {kind}", spec.column);
+            return Err(QueryError::BadOrder(text));
+        }
+        if order.iter().all(|key| key.column != column) {
+            let (direction, nulls) = spec.sort.resolve();
+            order.push(OrderKey {
+                column,
+                direction,
+                nulls,
+            });
+        }
+    }
+    for &column in schema.key() {
+        if order.iter().all(|key| key.column != column) {
+            let (direction, nulls) = (Direction::Ascending, Nulls::Last);
+            order.push(OrderKey {
+                column,
+                direction,
+                nulls,
+            });
+        }
+    }
+    Ok(order)
+}
+
+fn canonical_keyset(
+    spec: &QuerySpec,
+    order: &[OrderKey],
+    schema: &TableSchema,
+) -> Result<Option<Keyset>, QueryError> {
+    if spec.keyset.is_empty() {
+        return Ok(None);
+    }
+    let mut values = vec![None; order.len()];
+    for KeysetSpec { column, value } in &spec.keyset {
+        let at = column_of(column, schema)?;
+        let Some(place) = order.iter().position(|key| key.column == at) else {
+            let text = format!("the cursor names {column}, which is not an order key");
+            return Err(QueryError::BadCursor(text));
+        };
+        let kind = &schema.columns()[at].kind;
+        let bad = |why| QueryError::BadCursor(format!("cursor column {column} {why}"));
+        values[place] = Some(value.coerce(kind).map_err(bad)?);
+    }
+    let prefix: Vec<Value> = values.iter().map_while(Clone::clone).collect();
+    if prefix.len() != spec.keyset.len() {
+        let text = "the cursor must name the first order keys, each once, without a hole";
+        return Err(QueryError::BadCursor(text.to_owned()));
+    }
+    let bound = if spec.strict_after {
+        KeysetBound::After
+    } else {
+        KeysetBound::At
+    };
+    Ok(Some(Keyset {
+        values: prefix,
+        bound,
+    }))
+}
+
+/// The bytes that the hash is taken of. They name columns by name and type, not by index, so that they
+/// outlive a change of the table that the query does not touch. Every part is framed by its length.
+fn canonical_bytes(
+    schema: &TableSchema,
+    filter: &Filter,
+    order: &[OrderKey],
+    keyset: Option<&Keyset>,
+    limit: u32,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(128);
+    frame(&mut out, &filter_bytes(filter, schema));
+    for key in order {
+        column_bytes(&mut out, key.column, schema);
+        frame(
+            &mut out,
+            format!("{:?}{:?}", key.direction, key.nulls).as_bytes(),
+        );
+    }
+    if let Some(Keyset { values, bound }) = keyset {
+        frame(&mut out, format!("{bound:?}").as_bytes());
+        values.iter().for_each(|value| value_bytes(&mut out, value));
+    }
+    frame(&mut out, &limit.to_be_bytes());
+    out
+}
+
+fn frame(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+    out.extend_from_slice(bytes);
+}
+
+fn column_bytes(out: &mut Vec<u8>, column: usize, schema: &TableSchema) {
+    let column = &schema.columns()[column];
+    frame(out, column.name.as_bytes());
+    frame(out, column.kind.name().as_bytes());
+}
+
+fn value_bytes(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        // Equal numbers must have equal bytes, however they are written.
+        Value::Numeric(number) => {
+            let mut key = vec![b'n'];
+            number.write_sort_key(&mut key);
+            frame(out, &key);
+        }
+        Value::Float(number) if *number == 0.0 => frame(out, b"v0"),
+        other => match other.to_text() {
+            Some(text) => frame(out, format!("v{text}").as_bytes()),
+            None => frame(out, b""),
+        },
+    }
+}
+
+fn filter_bytes(filter: &Filter, schema: &TableSchema) -> Vec<u8> {
+    let mut out = Vec::with_capacity(48);
+    match filter {
+        Filter::All(members) | Filter::Any(members) => {
+            let tag: &[u8] = if matches!(filter, Filter::All(_)) {
+                b"all"
+            } else {
+                b"any"
+            };
+            frame(&mut out, tag);
+            members
+                .iter()
+                .for_each(|member| frame(&mut out, &filter_bytes(member, schema)));
+        }
+        Filter::Test(Test { column, check }) => {
+            column_bytes(&mut out, *column, schema);
+            check_bytes(&mut out, check);
+        }
+    }
+    out
+}
+
+fn check_bytes(out: &mut Vec<u8>, check: &Check) {
+    match check {
+        Check::IsNull => frame(out, b"null"),
+        Check::IsNotNull => frame(out, b"not null"),
+        Check::Compare(comparison, value) => {
+            frame(out, format!("{comparison:?}").as_bytes());
+            value_bytes(out, value);
+        }
+        Check::Between {
+            low,
+            high,
+            polarity,
+        } => {
+            frame(
+                out,
+                format!("between {polarity:?} {:?} {:?}", low.1, high.1).as_bytes(),
+            );
+            value_bytes(out, &low.0);
+            value_bytes(out, &high.0);
+        }
+        Check::InList(values, polarity) => {
+            frame(out, format!("list {polarity:?}").as_bytes());
+            values.iter().for_each(|value| value_bytes(out, value));
+        }
+        Check::Text(kind, needle) => {
+            frame(out, format!("{kind:?}").as_bytes());
+            frame(out, needle.as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

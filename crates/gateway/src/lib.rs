@@ -1,0 +1,1 @@
+//! Sessions, subscriptions and fan-out of diffs over WebSockets.

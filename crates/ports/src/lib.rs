@@ -1,0 +1,1 @@
+//! The three seams: bus, hot cache and database, with in-memory versions and conformance suites.

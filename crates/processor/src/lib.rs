@@ -1,0 +1,1 @@
+//! Owns the pages of live queries and publishes their diffs.

@@ -1,0 +1,1 @@
+//! Queries and commands as SQL text and parameters.

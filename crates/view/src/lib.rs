@@ -1,0 +1,1 @@
+//! The page of a live query as a pure state machine.
