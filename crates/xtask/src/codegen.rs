@@ -71,7 +71,7 @@ const TWIN_RULES: [(&str, &str); 2] = [
 ];
 
 /// Generates the code and writes it, or with `check` only compares it with what is there.
-pub fn run(check: bool) -> Result<()> {
+pub(crate) fn run(check: bool) -> Result<()> {
     let twins = read_twins()?;
     let mut fresh = generate(&flatc()?, &twins)?;
     fresh.insert(DIGESTS, digests(&twins, &fresh));
@@ -94,7 +94,7 @@ pub fn run(check: bool) -> Result<()> {
 }
 
 /// Fails when schemas or generated code have changed since the last generation. Needs no flatc.
-pub fn generated_is_current() -> Result<()> {
+pub(crate) fn generated_is_current() -> Result<()> {
     let dir = generated_dir();
     let mut present = Files::new();
     for output in &OUTPUTS {

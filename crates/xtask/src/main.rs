@@ -1,0 +1,71 @@
+//! The project's own tasks, run as `cargo xtask TASK`.
+//!
+//! The tasks are Rust and not scripts so that they run wherever the project builds, and so that
+//! the rules they enforce have tests of their own.
+
+mod ci;
+mod codegen;
+mod services;
+mod steps;
+mod suite;
+mod tidy;
+mod tree;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::suite::Extent;
+use crate::tree::Tree;
+
+/// The project's own tasks.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Checks everything a change must pass: format, tidy, lints, the whole test suite
+    Ci,
+    /// Checks the house rules: crate arrows, sizes, documents, words, generated code
+    Tidy,
+    /// Runs the whole test suite
+    Test {
+        /// Only what needs nothing but the toolchain: no browser
+        #[arg(long)]
+        fast: bool,
+    },
+    /// Writes the code that is generated from `schemas`
+    Codegen {
+        /// Only says whether the generated code is current
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        // One line: a backtrace into the tasks themselves helps nobody whose change is refused.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Ci => ci::run(&Tree::load()?),
+        Task::Tidy => tidy::run(&Tree::load()?),
+        Task::Test { fast } => {
+            let extent = if fast { Extent::Fast } else { Extent::Whole };
+            suite::run(&Tree::load()?, extent)
+        }
+        Task::Codegen { check } => codegen::run(check),
+    }
+}
