@@ -42,9 +42,9 @@ pub(crate) fn ensure_node() -> Result<()> {
 
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
-    command
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .arg("--quiet");
+    // Another installation may be under way; waiting for it beats failing the suite.
+    command.args(["--quiet", "--option", "DPkg::Lock::Timeout=300"]);
+    command.env("DEBIAN_FRONTEND", "noninteractive");
     command
 }
 
