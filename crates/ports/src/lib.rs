@@ -1,1 +1,24 @@
-//! The three seams: bus, hot cache and database, with in-memory versions and conformance suites.
+//! The three seams of the system: [`Bus`], [`HotCache`] and [`Database`].
+//!
+//! Each trait's comment is its contract. The in-memory bus and cache here are real implementations, used
+//! by the embedded system; `conformance` holds one suite per seam that every implementation passes.
+//! What is deliberately absent: any knowledge of what the bytes mean (`tidegate-protocol`) and any client
+//! of a real broker, cache or database (the adapter crates).
+
+#![warn(missing_docs)]
+
+mod bus;
+mod cache;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod database;
+mod error;
+mod memory_bus;
+mod memory_cache;
+
+pub use bus::{Batch, Bus, BusEvent, BusOffset, BusReader, Record, Start, Topic};
+pub use cache::{Appended, HotCache, Replay, TailEntry};
+pub use database::{ChangeBatch, ChangeStream, Database, DatabaseError, Snapshot, SnapshotRequest};
+pub use error::PortError;
+pub use memory_bus::{MemoryBus, MemoryBusLimits};
+pub use memory_cache::{MemoryCache, MemoryCacheLimits};
