@@ -1,0 +1,95 @@
+/** The list of tables: what the server says there is, and the one that is shown. */
+
+import { h, need } from "./dom.js";
+import { plural } from "./frames.js";
+
+/**
+ * @typedef {object} Table
+ * @property {string} name
+ * @property {import("./values.js").Column[]} columns
+ * @property {string[]} primaryKey
+ * @property {boolean} live
+ * @property {string} note
+ */
+
+/**
+ * Reads the answer of LIST_TABLES; entries that make no sense are left out.
+ *
+ * @param {any} data
+ * @returns {Table[]}
+ */
+export function tablesFrom(data) {
+  if (!Array.isArray(data)) return [];
+  return data.filter((it) => typeof it?.name === "string" && Array.isArray(it.columns)).map(tableFrom);
+}
+
+/**
+ * @param {any} item
+ * @returns {Table}
+ */
+function tableFrom(item) {
+  const columns = item.columns.map((/** @type {any} */ column) => ({
+    name: String(column?.name),
+    type: String(column?.type),
+    nullable: column?.nullable !== false,
+  }));
+  const primaryKey = Array.isArray(item.primaryKey) ? item.primaryKey.map(String) : [];
+  return { name: item.name, columns, primaryKey, live: item.live !== false, note: String(item.note ?? "") };
+}
+
+/**
+ * Why rows of a table cannot be edited here, or null when they can.
+ *
+ * @param {Table} table
+ */
+export function whyReadOnly({ live, primaryKey }) {
+  if (!live) return "This table is not live, so it is shown read-only.";
+  if (primaryKey.length === 1) return null;
+  const what = primaryKey.length === 0 ? "no primary key" : "a key of several columns";
+  return `This table has ${what}; updates and deletes address a row by one column.`;
+}
+
+export class TableList {
+  /** @param {(name: string) => void} onChoose */
+  constructor(onChoose) {
+    this.onChoose = onChoose;
+    this.list = need("table-list", HTMLElement);
+    this.select = need("table-select", HTMLSelectElement);
+    this.select.addEventListener("change", () => onChoose(this.select.value));
+  }
+
+  /**
+   * @param {readonly Table[]} tables
+   * @param {string} chosen
+   */
+  show(tables, chosen) {
+    this.list.replaceChildren(...tables.map((table) => this.#item(table, table.name === chosen)));
+    const options = tables.map(({ name }) => h("option", { value: name }, name));
+    this.select.replaceChildren(...options);
+    this.select.value = chosen;
+    this.select.disabled = tables.length === 0;
+  }
+
+  /**
+   * @param {Table} table
+   * @param {boolean} isChosen
+   */
+  #item(table, isChosen) {
+    const { name, columns, live, note } = table;
+    const state = live ? "live" : "not live";
+    const button = h(
+      "button",
+      {
+        type: "button",
+        class: "table-item",
+        "aria-current": isChosen ? "true" : undefined,
+        title: note === "" ? `${name}: ${state}` : note,
+        click: () => this.onChoose(name),
+      },
+      h("span", { class: `dot ${live ? "dot-live" : "dot-still"}`, role: "img", "aria-label": state }),
+      h("span", { class: "table-name" }, name),
+      h("span", { class: "table-size", "aria-label": plural(columns.length, "column") }, String(columns.length)),
+    );
+    return h("li", {}, button);
+  }
+}
