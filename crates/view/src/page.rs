@@ -1,0 +1,342 @@
+//! One page: what is known of its rows, and the read that it waits for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tidegate_core::{Fence, Lsn, PageChange, Query, Row};
+
+use crate::diff::{Gone, Origin, is_same, steps};
+use crate::effect::{Disagreement, Seed};
+use crate::net::{NetChange, net_changes};
+use crate::pending::Pending;
+use crate::predicate::matches;
+use crate::sort_key::{KeyBytes, Start};
+use crate::window::{Edit, Edited, Entry, Extent, Window};
+
+/// Slack of a small page. With fewer rows to spare, a page of ten edited in its midst refills for every
+/// other edit; with ten, hardly ever.
+const SLACK_MIN: usize = 10;
+
+/// A page whose rows only ever leave refills once per slack, whatever the slack is; more than this
+/// many pages' worth would cost each read more than it saves.
+const SLACK_LIMITS_MAX: usize = 4;
+
+/// Refills are close together when fewer edits than this many times the slack lie between them. Rows
+/// that come and go at random use up a slack of `k` in some `k²` edits, a queue that drains in `k`.
+const CLOSE_EDITS_PER_SLACK_ROW: usize = 4;
+
+/// What is known of a page's rows.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// Nothing is known; `shown` is what was published before that, if anything was.
+    Unknown { shown: Option<Vec<Entry>> },
+    /// The window, exact at the table's position.
+    Known(Window),
+}
+
+/// The read that a page waits for.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    /// None is needed.
+    Idle,
+    /// One is needed, but recent changes do not reach back far enough to join it to the stream.
+    Parked,
+    /// The owner was asked.
+    Asked { needed_from: Lsn },
+    /// It answered, but the stream has not passed the answer's horizon yet.
+    Answered { needed_from: Lsn, seed: Seed },
+    /// None will help: the page was refused.
+    Hopeless,
+}
+
+impl Reading {
+    /// The oldest pending change that it may have to look at.
+    pub(crate) fn needed_from(&self) -> Option<Lsn> {
+        match self {
+            Self::Idle | Self::Parked | Self::Hopeless => None,
+            Self::Asked { needed_from } | Self::Answered { needed_from, .. } => Some(*needed_from),
+        }
+    }
+}
+
+/// What became of a seed.
+#[derive(Debug)]
+pub(crate) enum Seeded {
+    /// The window it makes.
+    Window(Window),
+    /// It lacks a change that cannot be applied to it; only another read can bring it.
+    TooOld,
+    /// It is of no use.
+    Disagrees(Disagreement),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) query: Arc<Query>,
+    start: Option<Start>,
+    pub(crate) content: Content,
+    pub(crate) reading: Reading,
+    pub(crate) attempt: u64,
+    slack: usize,
+    edits_since_seed: usize,
+}
+
+impl Page {
+    pub(crate) fn new(query: Arc<Query>) -> Self {
+        let limit = query.limit() as usize;
+        Self {
+            start: Start::of(&query),
+            query,
+            content: Content::Unknown { shown: None },
+            reading: Reading::Parked,
+            attempt: 0,
+            slack: SLACK_MIN.max(limit / 2),
+            edits_since_seed: 0,
+        }
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.query.limit() as usize
+    }
+
+    /// Rows to read and to keep.
+    pub(crate) fn capacity(&self) -> usize {
+        self.limit() + self.slack
+    }
+
+    /// The row's place on this page, if the query has it.
+    fn entry(&self, row: &Row) -> Option<Entry> {
+        if !matches(self.query.filter(), row) {
+            return None;
+        }
+        let key = KeyBytes::of_row(self.query.order(), row);
+        let is_admitted = self.start.as_ref().is_none_or(|start| start.admits(&key));
+        is_admitted.then(|| Entry {
+            key,
+            row: row.clone(),
+        })
+    }
+
+    /// Applies what one transaction did to rows of this page. `None` when it was nothing.
+    pub(crate) fn apply<'a>(&mut self, touches: impl Iterator<Item = Touch<'a>>) -> Option<Edited> {
+        let Content::Known(window) = &self.content else {
+            return None;
+        };
+        let edits: Vec<Edit> = touches
+            .filter_map(|touch| self.edit(window, &touch))
+            .collect();
+        if edits.is_empty() {
+            return None;
+        }
+        self.edits_since_seed = self.edits_since_seed.saturating_add(edits.len());
+        let Content::Known(window) = &mut self.content else {
+            return None;
+        };
+        Some(window.apply(edits, self.query.schema()))
+    }
+
+    fn edit(&self, window: &Window, touch: &Touch<'_>) -> Option<Edit> {
+        let from = match touch.before {
+            Before::Elsewhere => None,
+            Before::Here(row) => self.place_of(window, row, touch.change),
+        };
+        let to = touch.change.row.as_ref().and_then(|row| self.entry(row));
+        (from.is_some() || to.is_some()).then_some(Edit { from, to })
+    }
+
+    /// Where a row is that this window holds. Pages share one image of each row; should a database ever
+    /// give two that sort apart, the row is looked for by its identity.
+    fn place_of(&self, window: &Window, row: &Row, change: &NetChange) -> Option<usize> {
+        let key = KeyBytes::of_row(self.query.order(), row);
+        window.find(&key).or_else(|| {
+            let is_it = |entry: &Entry| self.identity(&entry.row) == change.key;
+            window.entries.iter().position(is_it)
+        })
+    }
+
+    fn identity(&self, row: &Row) -> KeyBytes {
+        NetChange::identity(self.query.schema(), row)
+    }
+
+    /// Makes the window that a seed leads to at the present position.
+    ///
+    /// The rows contain what the fence says; of the pending changes exactly the others are applied, in
+    /// commit order. The horizon must have been passed, so that all that the fence contains has been
+    /// streamed and none of it is still to come.
+    pub(crate) fn window_of(&self, seed: Seed, pending: &Pending) -> Seeded {
+        let Seed {
+            rows,
+            complete,
+            fence,
+        } = seed;
+        let mut images = HashMap::new();
+        let window = match self.seeded_entries(&rows) {
+            Ok(entries) => {
+                let extent = match entries.last() {
+                    Some(last) if !complete => Extent::Through(last.key.clone()),
+                    Some(_) | None => Extent::Complete,
+                };
+                Window::new(entries, extent, self.limit(), self.capacity())
+            }
+            Err(why) => return Seeded::Disagrees(why),
+        };
+        for row in rows {
+            images.insert(self.identity(&row), row);
+        }
+        self.catch_up(window, images, &fence, pending)
+    }
+
+    fn seeded_entries(&self, rows: &[Row]) -> Result<Vec<Entry>, Disagreement> {
+        let columns = self.query.schema().columns().len();
+        let mut entries: Vec<Entry> = Vec::with_capacity(rows.len());
+        for row in rows {
+            if row.len() != columns {
+                return Err(Disagreement::Shape);
+            }
+            let entry = self.entry(row).ok_or(Disagreement::Filter)?;
+            if entries.last().is_some_and(|last| last.key >= entry.key) {
+                return Err(Disagreement::Order);
+            }
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    /// Brings a seeded window to the present.
+    fn catch_up(
+        &self,
+        mut window: Window,
+        mut images: HashMap<KeyBytes, Row>,
+        fence: &Fence,
+        pending: &Pending,
+    ) -> Seeded {
+        let schema = self.query.schema();
+        for streamed in pending.iter() {
+            if fence.contains(&streamed.commit) {
+                continue;
+            }
+            let Some(changes) = net_changes(schema, &streamed.change) else {
+                return Seeded::TooOld;
+            };
+            let mut edits = Vec::new();
+            for change in &changes {
+                let before = images.get(&change.key);
+                let from = before
+                    .map(|row| KeyBytes::of_row(self.query.order(), row))
+                    .and_then(|key| window.find(&key));
+                let to = change.row.as_ref().and_then(|row| self.entry(row));
+                if from.is_some() || to.is_some() {
+                    edits.push(Edit { from, to });
+                }
+            }
+            window.apply(edits, schema);
+            for NetChange { key, row } in changes {
+                match row {
+                    Some(row) => images.insert(key, row),
+                    None => images.remove(&key),
+                };
+            }
+        }
+        Seeded::Window(window)
+    }
+
+    /// Gives up what is known, and keeps what subscribers have.
+    pub(crate) fn forget(&mut self) {
+        if let Content::Known(window) = &self.content {
+            let shown = Some(window.visible().to_vec());
+            self.content = Content::Unknown { shown };
+        }
+    }
+
+    /// Puts a new window in place of what was known.
+    pub(crate) fn install(&mut self, window: Window) -> Content {
+        self.edits_since_seed = 0;
+        std::mem::replace(&mut self.content, Content::Known(window))
+    }
+
+    /// The steps from what was shown to what the page shows now.
+    pub(crate) fn changes_since(&self, shown: &[Entry]) -> Vec<PageChange> {
+        let visible = self.visible();
+        let before: HashMap<KeyBytes, usize> = shown
+            .iter()
+            .enumerate()
+            .map(|(index, entry)| (self.identity(&entry.row), index))
+            .collect();
+        let mut is_left = vec![false; shown.len()];
+        let origin = |entry: &Entry| match before.get(&self.identity(&entry.row)) {
+            None => Origin::New,
+            Some(&index) => {
+                is_left[index] = true;
+                match is_same(&shown[index].row, &entry.row) {
+                    true => Origin::Kept(index as u32),
+                    false => Origin::Changed(index as u32),
+                }
+            }
+        };
+        let origins: Vec<Origin> = visible.iter().map(origin).collect();
+        let gone = (0..shown.len()).filter(|index| !is_left[*index]);
+        let gone = gone.map(|index| Gone {
+            from: index as u32,
+            key: self.query.schema().key_of(&shown[index].row),
+        });
+        let length = shown.len() as u32;
+        steps(length, gone.collect(), &origins, |index| {
+            &visible[index].row
+        })
+    }
+
+    /// What subscribers have: the present page, or the last one that was known.
+    pub(crate) fn visible(&self) -> &[Entry] {
+        match &self.content {
+            Content::Known(window) => window.visible(),
+            Content::Unknown { shown } => shown.as_deref().unwrap_or_default(),
+        }
+    }
+
+    /// Whether the window has too little to spare. Asking early keeps the page from coming up short.
+    pub(crate) fn wants_refill(&self) -> bool {
+        match (&self.content, &self.reading) {
+            (Content::Known(window), Reading::Idle) => window
+                .slack_left()
+                .is_some_and(|left| left * 4 < self.slack),
+            (Content::Known(_) | Content::Unknown { .. }, _) => false,
+        }
+    }
+
+    /// Doubles the slack when the last seed was used up quickly.
+    pub(crate) fn widen(&mut self) {
+        if self.edits_since_seed < self.slack * CLOSE_EDITS_PER_SLACK_ROW {
+            let most = self.slack.max(self.limit() * SLACK_LIMITS_MAX);
+            self.slack = (self.slack * 2).min(most);
+        }
+    }
+}
+
+/// Whether two windows of one query at one position agree on all that both know.
+pub(crate) fn agree(a: &Window, b: &Window) -> bool {
+    let known = |window: &Window, other: &Extent| {
+        window
+            .entries
+            .partition_point(|entry| other.covers(&entry.key))
+    };
+    let (a_end, b_end) = (known(a, &b.extent), known(b, &a.extent));
+    let same = |(a, b): (&Entry, &Entry)| a.key == b.key && is_same(&a.row, &b.row);
+    a_end == b_end && a.entries[..a_end].iter().zip(&b.entries[..b_end]).all(same)
+}
+
+/// A change of one row, as one page sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Touch<'a> {
+    pub(crate) change: &'a NetChange,
+    pub(crate) before: Before<'a>,
+}
+
+/// Whether a page held a row before a change.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Before<'a> {
+    /// It did, and this is the row.
+    Here(&'a Row),
+    /// It did not.
+    Elsewhere,
+}

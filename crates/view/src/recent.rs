@@ -1,0 +1,135 @@
+//! Recent changes: those that a snapshot taken from now on may still lack.
+//!
+//! Postgres streams a transaction before any snapshot can see it: the commit record is written first,
+//! and with a synchronous standby the two can be seconds apart. So a page that is opened (or refilled
+//! *because of* such a change) must look at changes that were streamed before it asked for rows. Each
+//! change is kept until a heartbeat, which carries the database's own snapshot, shows it visible; a
+//! snapshot taken after that heartbeat was processed sees it too. Where commits are visible in order
+//! the same rule keeps nothing beyond the next heartbeat.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tidegate_core::{Commit, Fence, Heartbeat, Lsn, TableChange, TableName, TenantId, Xid};
+
+/// One transaction's change of one table.
+#[derive(Debug, Clone)]
+pub(crate) struct Streamed {
+    pub(crate) commit: Commit,
+    pub(crate) change: Arc<TableChange>,
+}
+
+impl Streamed {
+    /// What it counts for against a bound.
+    pub(crate) fn weight(&self) -> usize {
+        self.change
+            .rows
+            .as_ref()
+            .map_or(1, |rows| rows.len().max(1))
+    }
+}
+
+/// Whether [`Recent`] holds all that a snapshot may lack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// It does; a page may be opened.
+    Whole,
+    /// Some of it was forgotten: up to this transaction and this commit.
+    Short { xid_max: Xid, lsn_max: Lsn },
+}
+
+/// See the module. One for all tables of a partition.
+#[derive(Debug)]
+pub(crate) struct Recent {
+    streamed: VecDeque<Streamed>,
+    rows: usize,
+    rows_max: usize,
+    reach: Reach,
+}
+
+impl Recent {
+    pub(crate) fn new(rows_max: usize) -> Self {
+        Self {
+            streamed: VecDeque::new(),
+            rows: 0,
+            rows_max,
+            reach: Reach::Whole,
+        }
+    }
+
+    pub(crate) fn reach(&self) -> Reach {
+        self.reach
+    }
+
+    /// The oldest change kept: a successor must read the stream from here.
+    pub(crate) fn oldest(&self) -> Option<Lsn> {
+        self.streamed.front().map(|streamed| streamed.commit.lsn)
+    }
+
+    /// Keeps one more, in commit order.
+    pub(crate) fn record(&mut self, streamed: Streamed) {
+        self.rows += streamed.weight();
+        self.streamed.push_back(streamed);
+        while self.rows > self.rows_max {
+            let Some(oldest) = self.streamed.pop_front() else {
+                return;
+            };
+            self.rows -= oldest.weight();
+            self.forget(&oldest.commit);
+        }
+    }
+
+    fn forget(&mut self, commit: &Commit) {
+        let (xid, lsn) = (commit.xid, commit.lsn);
+        self.reach = match self.reach {
+            Reach::Whole => Reach::Short {
+                xid_max: xid,
+                lsn_max: lsn,
+            },
+            Reach::Short { xid_max, lsn_max } => Reach::Short {
+                xid_max: xid_max.max(xid),
+                lsn_max: lsn_max.max(lsn),
+            },
+        };
+    }
+
+    /// Drops what a heartbeat shows visible. A transaction that is held back does not hold others.
+    pub(crate) fn advance(&mut self, heartbeat: &Heartbeat) {
+        let seen = match &heartbeat.visible {
+            Some(snapshot) => Fence::Visible {
+                snapshot: snapshot.clone(),
+                horizon: heartbeat.lsn,
+            },
+            None => Fence::Prefix(heartbeat.lsn),
+        };
+        self.streamed
+            .retain(|streamed| !seen.contains(&streamed.commit));
+        self.rows = self.streamed.iter().map(Streamed::weight).sum();
+        if let Reach::Short { xid_max, lsn_max } = self.reach {
+            let all_seen = match &heartbeat.visible {
+                Some(snapshot) => xid_max < snapshot.xmin,
+                None => lsn_max <= heartbeat.lsn,
+            };
+            if all_seen {
+                self.reach = Reach::Whole;
+            }
+        }
+    }
+
+    /// Those of one table, in commit order.
+    pub(crate) fn of(
+        &self,
+        tenant: &TenantId,
+        table: &TableName,
+    ) -> impl Iterator<Item = &Streamed> {
+        self.streamed.iter().filter(move |streamed| {
+            streamed.change.table == *table && streamed.change.tenant == *tenant
+        })
+    }
+
+    /// Forgets everything: the stream was broken off, and what follows is a new one. A snapshot taken
+    /// after a stream was made contains every commit that the stream does not.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new(self.rows_max);
+    }
+}

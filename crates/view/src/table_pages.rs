@@ -1,0 +1,508 @@
+//! All pages of one table of one tenant, for one schema of it.
+
+use std::sync::Arc;
+
+use tidegate_core::{Commit, Lsn, PageChange, Query, Row, TableName, TableSchema, TenantId};
+
+use crate::effect::{Effect, PageId, Seed, SeedRequest};
+use crate::index::PredicateIndex;
+use crate::members::Members;
+use crate::net::{NetChange, net_changes};
+use crate::page::{Before, Content, Page, Reading, Seeded, Touch, agree};
+use crate::pending::Pending;
+use crate::recent::{Reach, Recent, Streamed};
+use crate::window::{Edited, Entry, Window};
+
+/// What one call needs besides the table: the recent changes, and where effects go.
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    pub(crate) recent: &'a Recent,
+    pub(crate) effects: &'a mut Vec<Effect>,
+}
+
+/// A page, and who it is.
+#[derive(Debug)]
+struct Slot {
+    id: PageId,
+    page: Page,
+}
+
+/// Change `change` of a transaction concerns the page in `slot`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Hit {
+    slot: u32,
+    change: u32,
+    holds: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct TablePages {
+    tenant: TenantId,
+    schema: Arc<TableSchema>,
+    /// Every known window is exact here.
+    position: Lsn,
+    /// The last commit that was applied; a record that comes again is known by it.
+    applied: Lsn,
+    slots: Vec<Option<Slot>>,
+    free: Vec<u32>,
+    members: Members,
+    index: PredicateIndex,
+    pending: Pending,
+    pending_rows_max: usize,
+    /// Pages whose rows were asked for or have come and wait.
+    reading_count: usize,
+    /// Slots of pages whose rows wait for the stream.
+    waiting: Vec<u32>,
+    hits: Vec<Hit>,
+    candidates: Vec<u32>,
+}
+
+impl TablePages {
+    pub(crate) fn new(
+        tenant: TenantId,
+        schema: Arc<TableSchema>,
+        position: Lsn,
+        pending_rows_max: usize,
+    ) -> Self {
+        Self {
+            tenant,
+            schema,
+            position,
+            applied: position,
+            slots: Vec::new(),
+            free: Vec::new(),
+            members: Members::default(),
+            index: PredicateIndex::default(),
+            pending: Pending::default(),
+            pending_rows_max,
+            reading_count: 0,
+            waiting: Vec::new(),
+            hits: Vec::new(),
+            candidates: Vec::new(),
+        }
+    }
+
+    pub(crate) fn schema(&self) -> &Arc<TableSchema> {
+        &self.schema
+    }
+
+    pub(crate) fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    pub(crate) fn table(&self) -> &TableName {
+        self.schema.table()
+    }
+
+    pub(crate) fn page_count(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Adds a page and asks for its rows.
+    pub(crate) fn register(
+        &mut self,
+        query: Arc<Query>,
+        id: impl FnOnce(u32) -> PageId,
+        turn: &mut Turn<'_>,
+    ) -> PageId {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            (self.slots.len() - 1) as u32
+        });
+        let id = id(slot);
+        self.index.insert(slot, query.filter());
+        let page = Page::new(query);
+        self.slots[slot as usize] = Some(Slot { id, page });
+        self.ask(slot, turn);
+        id
+    }
+
+    /// Drops a page and all that is kept for it.
+    pub(crate) fn remove(&mut self, id: PageId) {
+        if self.page(id).is_none() {
+            return;
+        }
+        let Some(Slot { page, .. }) = self.slots[id.slot as usize].take() else {
+            return;
+        };
+        self.index.remove(id.slot, page.query.filter());
+        if let Content::Known(window) = &page.content {
+            self.forget_rows(id.slot, window.entries.iter().map(|entry| &entry.row));
+        }
+        if page.reading.needed_from().is_some() {
+            self.finish_reading(id.slot);
+        }
+        self.free.push(id.slot);
+    }
+
+    /// The rows that the page's subscribers have; `None` when it is unknown or has not opened yet.
+    pub(crate) fn rows(&self, id: PageId) -> Option<Vec<Row>> {
+        let page = self.page(id)?;
+        match &page.content {
+            Content::Unknown { shown: None } => None,
+            Content::Unknown { shown: Some(_) } | Content::Known(_) => {
+                Some(rows_of(page.visible()))
+            }
+        }
+    }
+
+    fn page(&self, id: PageId) -> Option<&Page> {
+        let slot = self.slots.get(id.slot as usize)?.as_ref()?;
+        (slot.id == id).then_some(&slot.page)
+    }
+
+    fn page_at(&mut self, slot: u32) -> Option<&mut Slot> {
+        self.slots[slot as usize].as_mut()
+    }
+
+    /// Asks for a page's rows, so that every change they may lack is kept from now on.
+    fn ask(&mut self, slot: u32, turn: &mut Turn<'_>) {
+        let reading = match turn.recent.reach() {
+            Reach::Short { .. } => Reading::Parked,
+            Reach::Whole => {
+                let table = self.schema.table();
+                if self.reading_count == 0 {
+                    self.pending.clear();
+                    for streamed in turn.recent.of(&self.tenant, table) {
+                        self.pending.push(streamed.clone());
+                    }
+                }
+                let oldest = turn.recent.of(&self.tenant, table).next();
+                let next = Lsn::new(self.position.get().saturating_add(1));
+                let needed_from = oldest.map_or(next, |streamed| streamed.commit.lsn);
+                Reading::Asked { needed_from }
+            }
+        };
+        let Some(Slot { id, page }) = self.slots[slot as usize].as_mut() else {
+            return;
+        };
+        page.attempt += 1;
+        if let Reading::Asked { .. } = reading {
+            self.reading_count += 1;
+            turn.effects.push(Effect::NeedSeed(SeedRequest {
+                page: *id,
+                rows_max: page.capacity() as u32,
+                attempt: page.attempt,
+            }));
+        }
+        page.reading = reading;
+    }
+
+    /// Asks for the rows of pages that could not be joined to the stream when they needed them.
+    pub(crate) fn ask_parked(&mut self, turn: &mut Turn<'_>) {
+        for slot in 0..self.slots.len() as u32 {
+            let is_parked = self
+                .page_at(slot)
+                .is_some_and(|slot| matches!(slot.page.reading, Reading::Parked));
+            if is_parked {
+                self.ask(slot, turn);
+            }
+        }
+    }
+
+    /// Takes the answer to a request; one that is no longer waited for is ignored.
+    pub(crate) fn seed(&mut self, request: SeedRequest, seed: Seed, turn: &mut Turn<'_>) {
+        let slot = request.page.slot;
+        let expected = self
+            .page(request.page)
+            .filter(|page| page.attempt == request.attempt);
+        let Some(Reading::Asked { needed_from }) = expected.map(|page| &page.reading) else {
+            return;
+        };
+        let needed_from = *needed_from;
+        if let Some(Slot { page, .. }) = self.page_at(slot) {
+            page.reading = Reading::Answered { needed_from, seed };
+        }
+        self.waiting.push(slot);
+        self.install_ready(turn);
+    }
+
+    /// Says that every commit up to `lsn` has been applied.
+    pub(crate) fn advance(&mut self, lsn: Lsn, turn: &mut Turn<'_>) {
+        self.position = self.position.max(lsn);
+        self.install_ready(turn);
+    }
+
+    /// Applies one transaction's change of the table.
+    pub(crate) fn apply(&mut self, streamed: &Streamed, turn: &mut Turn<'_>) {
+        let commit = streamed.commit;
+        if commit.lsn <= self.applied {
+            return;
+        }
+        self.applied = commit.lsn;
+        self.position = self.position.max(commit.lsn);
+        if self.reading_count > 0 {
+            self.keep(streamed, turn);
+        }
+        match net_changes(&self.schema, &streamed.change) {
+            Some(changes) => self.apply_net(&commit, &changes, turn),
+            None => self.read_again(turn),
+        }
+        self.install_ready(turn);
+    }
+
+    /// Keeps a change for the pages that wait for their rows.
+    fn keep(&mut self, streamed: &Streamed, turn: &mut Turn<'_>) {
+        self.pending.push(streamed.clone());
+        if self.pending.rows() > self.pending_rows_max {
+            self.ask_all_again(turn);
+        } else if self.pending.wants_trim() {
+            let pages = self.slots.iter().flatten();
+            let needed = pages.filter_map(|slot| slot.page.reading.needed_from());
+            if let Some(needed_from) = needed.min() {
+                self.pending.trim(needed_from);
+            }
+        }
+    }
+
+    fn ask_all_again(&mut self, turn: &mut Turn<'_>) {
+        self.pending.clear();
+        self.reading_count = 0;
+        self.waiting.clear();
+        for slot in 0..self.slots.len() as u32 {
+            let is_reading = self
+                .page_at(slot)
+                .is_some_and(|slot| slot.page.reading.needed_from().is_some());
+            if is_reading {
+                self.ask(slot, turn);
+            }
+        }
+    }
+
+    /// Nothing is known of any page any more: all are read again.
+    fn read_again(&mut self, turn: &mut Turn<'_>) {
+        self.members = Members::default();
+        for slot in 0..self.slots.len() as u32 {
+            let Some(Slot { page, .. }) = self.page_at(slot) else {
+                continue;
+            };
+            page.forget();
+            // A read that is under way may have been made before the change; its fence will tell.
+            if matches!(page.reading, Reading::Idle) {
+                self.ask(slot, turn);
+            }
+        }
+    }
+
+    /// The same when the stream was broken off: also the reads that are under way may lack commits,
+    /// and the next stream need not go on where this one ended.
+    pub(crate) fn start_over(&mut self, turn: &mut Turn<'_>) {
+        (self.position, self.applied) = (Lsn::ZERO, Lsn::ZERO);
+        self.ask_all_again(turn);
+        self.read_again(turn);
+    }
+
+    fn apply_net(&mut self, commit: &Commit, changes: &[NetChange], turn: &mut Turn<'_>) {
+        let before = self.find_hits(changes);
+        let hits = std::mem::take(&mut self.hits);
+        for group in hits.chunk_by(|a, b| a.slot == b.slot) {
+            let slot = group[0].slot;
+            let touches = group.iter().map(|hit| Touch {
+                change: &changes[hit.change as usize],
+                before: match &before[hit.change as usize] {
+                    Some(row) if hit.holds => Before::Here(row),
+                    Some(_) | None => Before::Elsewhere,
+                },
+            });
+            let Some(Slot { id, page }) = self.slots[slot as usize].as_mut() else {
+                continue;
+            };
+            let Some(edited) = page.apply(touches) else {
+                continue;
+            };
+            let (id, wants_refill) = (*id, page.wants_refill());
+            let changes = self.note_membership(slot, edited);
+            if !changes.is_empty() {
+                turn.effects.push(Effect::Publish {
+                    page: id,
+                    lsn: commit.lsn,
+                    changes,
+                });
+            }
+            if wants_refill {
+                self.refill(slot, turn);
+            }
+        }
+        for NetChange { key, row } in changes {
+            if let Some(row) = row {
+                self.members.update(key, row);
+            }
+        }
+        self.hits = hits;
+    }
+
+    /// Finds the pages that each change concerns, in the order of pages. Gives the rows before.
+    fn find_hits(&mut self, changes: &[NetChange]) -> Vec<Option<Row>> {
+        self.hits.clear();
+        let mut before = Vec::with_capacity(changes.len());
+        for (change, NetChange { key, row }) in changes.iter().enumerate() {
+            let change = change as u32;
+            let member = self.members.get(key);
+            let holders: &[u32] = member.map_or(&[], |member| &member.pages);
+            let hit = |slot: &u32, holds| Hit {
+                slot: *slot,
+                change,
+                holds,
+            };
+            self.hits.extend(holders.iter().map(|slot| hit(slot, true)));
+            if let Some(row) = row {
+                self.candidates.clear();
+                self.index.candidates(row, holders, &mut self.candidates);
+                self.hits
+                    .extend(self.candidates.iter().map(|slot| hit(slot, false)));
+            }
+            before.push(member.map(|member| member.row.clone()));
+        }
+        self.hits.sort_unstable();
+        before
+    }
+
+    /// Notes which rows a page's edits brought into its window and took out.
+    fn note_membership(&mut self, slot: u32, edited: Edited) -> Vec<PageChange> {
+        self.forget_rows(slot, edited.left.iter());
+        if let Some(Slot { page, .. }) = &self.slots[slot as usize]
+            && let Content::Known(window) = &page.content
+        {
+            for index in edited.joined {
+                let row = &window.entries[index].row;
+                let key = NetChange::identity(&self.schema, row);
+                self.members.enter(key, row, slot);
+            }
+        }
+        edited.changes
+    }
+
+    fn forget_rows<'a>(&mut self, slot: u32, rows: impl Iterator<Item = &'a Row>) {
+        for row in rows {
+            let key = NetChange::identity(&self.schema, row);
+            self.members.leave(&key, slot);
+        }
+    }
+
+    fn refill(&mut self, slot: u32, turn: &mut Turn<'_>) {
+        if let Some(Slot { page, .. }) = self.page_at(slot) {
+            page.widen();
+        }
+        self.ask(slot, turn);
+    }
+
+    /// Installs the seeds whose horizon the stream has passed.
+    fn install_ready(&mut self, turn: &mut Turn<'_>) {
+        let mut at = 0;
+        while at < self.waiting.len() {
+            let slot = self.waiting[at];
+            let horizon = self
+                .page_at(slot)
+                .and_then(|slot| match &slot.page.reading {
+                    Reading::Answered { seed, .. } => Some(seed.fence.horizon()),
+                    Reading::Idle | Reading::Parked | Reading::Hopeless | Reading::Asked { .. } => {
+                        None
+                    }
+                });
+            if horizon.is_some_and(|horizon| horizon > self.position) {
+                at += 1;
+            } else {
+                self.waiting.swap_remove(at);
+                self.install(slot, turn);
+            }
+        }
+    }
+
+    fn install(&mut self, slot: u32, turn: &mut Turn<'_>) {
+        let Some(Slot { id, page }) = self.slots[slot as usize].as_mut() else {
+            return;
+        };
+        let Reading::Answered { seed, .. } = std::mem::replace(&mut page.reading, Reading::Idle)
+        else {
+            return;
+        };
+        let id = *id;
+        match page.window_of(seed, &self.pending) {
+            Seeded::Window(window) => {
+                let effect = self.exchange(slot, window);
+                turn.effects.extend(effect);
+            }
+            Seeded::TooOld => self.ask(slot, turn),
+            Seeded::Disagrees(why) => {
+                self.give_up(slot);
+                turn.effects.push(Effect::Refused { page: id, why });
+            }
+        }
+        self.finish_reading(slot);
+        let wants_refill = self
+            .page_at(slot)
+            .is_some_and(|slot| slot.page.wants_refill());
+        if wants_refill {
+            self.refill(slot, turn);
+        }
+    }
+
+    /// Keeps the slot of a page that cannot be kept until its owner removes it.
+    fn give_up(&mut self, slot: u32) {
+        let Some(Slot { page, .. }) = self.page_at(slot) else {
+            return;
+        };
+        page.reading = Reading::Hopeless;
+        let nothing = Content::Unknown { shown: None };
+        if let Content::Known(window) = std::mem::replace(&mut page.content, nothing) {
+            self.forget_rows(slot, window.entries.iter().map(|entry| &entry.row));
+        }
+    }
+
+    /// Puts a seeded window in place, and says what that means for subscribers.
+    fn exchange(&mut self, slot: u32, mut window: Window) -> Option<Effect> {
+        let Slot { id, page } = self.slots[slot as usize].as_mut()?;
+        let (page_id, lsn) = (*id, self.position);
+        let old = match &page.content {
+            Content::Known(old) => Some(agree(old, &window)),
+            Content::Unknown { .. } => None,
+        };
+        for entry in &mut window.entries {
+            let key = NetChange::identity(&self.schema, &entry.row);
+            entry.row = self.members.enter(key, &entry.row, slot);
+        }
+        let before = page.install(window);
+        let effect = match (&before, old) {
+            (Content::Unknown { shown: None }, _) => Some(Effect::Opened {
+                page: page_id,
+                lsn,
+                rows: rows_of(page.visible()),
+            }),
+            (Content::Known(_), Some(false)) => Some(Effect::Reset {
+                page: page_id,
+                lsn,
+                rows: rows_of(page.visible()),
+            }),
+            (Content::Unknown { shown: Some(shown) }, _) => {
+                publish(page_id, lsn, page.changes_since(shown))
+            }
+            (Content::Known(old), _) => publish(page_id, lsn, page.changes_since(old.visible())),
+        };
+        if let Content::Known(old) = &before {
+            self.forget_rows(slot, old.entries.iter().map(|entry| &entry.row));
+        }
+        effect
+    }
+
+    /// Notes that one read less is under way; after the last nothing pending is needed.
+    fn finish_reading(&mut self, slot: u32) {
+        self.waiting.retain(|other| *other != slot);
+        self.reading_count -= 1;
+        if self.reading_count == 0 {
+            self.pending.clear();
+        }
+    }
+}
+
+fn publish(page: PageId, lsn: Lsn, changes: Vec<PageChange>) -> Option<Effect> {
+    (!changes.is_empty()).then_some(Effect::Publish { page, lsn, changes })
+}
+
+fn rows_of(entries: &[Entry]) -> Vec<Row> {
+    entries.iter().map(|entry| entry.row.clone()).collect()
+}
