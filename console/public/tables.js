@@ -88,7 +88,7 @@ export class TableList {
       },
       h("span", { class: `dot ${live ? "dot-live" : "dot-still"}`, role: "img", "aria-label": state }),
       h("span", { class: "table-name" }, name),
-      h("span", { class: "table-size", "aria-label": plural(columns.length, "column") }, String(columns.length)),
+      h("span", { class: "table-size", title: plural(columns.length, "column") }, String(columns.length)),
     );
     return h("li", {}, button);
   }
