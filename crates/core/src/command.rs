@@ -176,6 +176,9 @@ pub enum CommandError {
     /// The table cannot be used like this, for example a view that is written to.
     #[error("{0}")]
     UnsupportedTable(String),
+    /// The table no longer looks as it did when the query was made: describe it again.
+    #[error("{0}")]
+    TableChanged(String),
     /// The query in it was refused.
     #[error(transparent)]
     Query(#[from] QueryError),

@@ -110,8 +110,8 @@ pub trait Database: Send + Sync + 'static {
         table: &TableName,
     ) -> Result<Arc<TableSchema>, DatabaseError>;
 
-    /// Reads the first rows of a query. Fails with `UnsupportedTable` when the table no longer has the
-    /// schema that the query was made for.
+    /// Reads the first rows of a query. Fails with `TableChanged` when the table no longer has the schema
+    /// that the query was made for.
     ///
     /// # Errors
     /// See [`DatabaseError`].

@@ -7,6 +7,7 @@
 
 #![warn(missing_docs)]
 
+mod backoff;
 mod bus;
 mod cache;
 #[cfg(feature = "conformance")]
@@ -16,6 +17,7 @@ mod error;
 mod memory_bus;
 mod memory_cache;
 
+pub use backoff::Backoff;
 pub use bus::{Batch, Bus, BusEvent, BusOffset, BusReader, Record, Start, Topic};
 pub use cache::{Appended, HotCache, Replay, TailEntry};
 pub use database::{ChangeBatch, ChangeStream, Database, DatabaseError, Snapshot, SnapshotRequest};
