@@ -1,3 +1,40 @@
 //! Every byte that crosses a process: client frames, FlatBuffers, bus records, error codes.
+//!
+//! Bytes become typed values of `core` here, or errors; values become bytes. Nothing here does I/O, reads a
+//! clock or remembers anything. docs/PROTOCOL.md is the same for the author of a client.
 
+#![warn(missing_docs)]
+
+mod binary_frame;
+mod change_record;
+mod changes_json;
+mod client_frame;
+mod command_json;
+mod control_record;
+mod error_code;
 mod generated;
+mod json_text;
+mod page_record;
+mod query_flatbuffer;
+mod query_json;
+mod record_bytes;
+mod reply_json;
+mod row_json;
+pub mod server_frame;
+
+pub use binary_frame::{BinaryDiff, BinaryFrameError, WireChange, binary_diff, read_binary_diff};
+pub use change_record::{ChangeRecord, Part};
+pub use changes_json::{RowJsonCache, changes_json};
+pub use client_frame::{
+    ClientFrame, CorrelationId, ErrorReply, Format, FrameError, HashId, INVALID_JSON, RpcCall,
+    SlowPolicy, Subscribe, TypedFrame,
+};
+pub use command_json::{Method, parse_command};
+pub use control_record::{ControlRecord, Want};
+pub use error_code::{CloseCode, ErrorCode, Fault, Retry, WireError};
+pub use page_record::{DiffContent, PageCause, PageContent, PageRecord};
+pub use query_flatbuffer::{decode_query, encode_query};
+pub use query_json::{parse_query, write_query};
+pub use record_bytes::RecordError;
+pub use reply_json::reply_data;
+pub use row_json::{RowWriter, pk_text, value_text};

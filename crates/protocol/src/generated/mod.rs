@@ -26,7 +26,7 @@ pub(crate) mod delivery;
 )]
 pub(crate) mod sql;
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the filter codec will use it"))]
+
 pub(crate) mod twin;
 
 #[cfg(test)]
