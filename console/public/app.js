@@ -6,21 +6,21 @@
  */
 
 import { Connection } from "./connection.js";
-import { askForRow, askToDelete, sentenceOf, showHelp } from "./dialogs.js";
+import { sentenceOf, showHelp } from "./dialogs.js";
 import { need } from "./dom.js";
 import { Editor } from "./editor.js";
 import { Frames } from "./frames.js";
 import { Grid } from "./grid.js";
 import { addressOf, identityFromLocation, keepInLocation, nameOf, showIdentityForm } from "./identity.js";
-import { put } from "./json.js";
 import { installKeys } from "./keys.js";
 import { lost, marks, open, reduce } from "./live.js";
-import { Meter, millis } from "./meter.js";
+import { Meter } from "./meter.js";
 import { notify } from "./notices.js";
 import { emptyQuery, fromHash, toHash, toWire } from "./query.js";
 import { QueryBar } from "./querybar.js";
 import { Status } from "./status.js";
-import { TableList, tablesFrom, whyReadOnly } from "./tables.js";
+import { TableList, tablesFrom } from "./tables.js";
+import { Writes } from "./writes.js";
 
 /** While there is no table at all, how often we ask whether one has appeared. */
 const LOOK_AGAIN_MS = 2000;
@@ -30,7 +30,6 @@ const RETRY_MS = 3000;
 /**
  * @typedef {import("./tables.js").Table} Table
  * @typedef {import("./query.js").Query} Query
- * @typedef {import("./connection.js").Answer} Answer
  */
 
 class Console {
@@ -61,16 +60,17 @@ class Console {
     this.grid = new Grid({
       onSort: (column, isAdded) => this.bar.cycleSort(column, isAdded),
       onEdit: () => this.#edit(),
-      onDelete: () => this.#remove(),
+      onDelete: () => this.writes.remove(this.#table, this.grid.active),
       onRender: () => this.editor.follow(),
     });
-    this.editor = new Editor(this.grid, ({ pk, column }, value) => this.#save(pk, column.name, value));
+    this.editor = new Editor(this.grid, (target, value) => this.writes.update(this.#table, target, value));
     this.connection = new Connection(addressOf(this.#identity), {
       onFrame: (frame) => this.#frame(frame),
       onTraffic: (direction, text, frame) => this.frames.add(direction, text, frame),
       onState: (state) => this.#connectionChanged(state),
       onRoundTrip: (ms) => this.meter.showRoundTrip(ms),
     });
+    this.writes = new Writes(this.connection, (answer, onSeen) => this.#wrote(answer, onSeen));
     this.#installControls();
   }
 
@@ -83,7 +83,7 @@ class Console {
   #installControls() {
     const toggleTheme = () => document.dispatchEvent(new Event("tidegate:toggle-theme"));
     const toggleFrames = () => this.#toggleFrames();
-    const insert = () => this.#insert();
+    const insert = () => this.writes.insert(this.#table, (pk) => this.grid.select(pk));
     const on = (/** @type {string} */ id, /** @type {() => void} */ act) =>
       need(id, HTMLButtonElement).addEventListener("click", act);
     on("insert", insert);
@@ -92,13 +92,13 @@ class Console {
     on("frames-toggle", toggleFrames);
     on("frames-close", toggleFrames);
     on("refresh", () => this.#listTables());
-    on("retry", () => this.#subscribe());
+    on("retry", () => (this.connection.isOpen ? this.#subscribe() : this.#restart()));
     on("connection", () => this.#showIdentity());
     installKeys(this.grid.root, {
-      addFilter: () => this.bar.addFilter(),
+      addFilter: () => this.bar.addFilter(this.grid.active?.column.name),
       insert,
       edit: () => this.#edit(),
-      remove: () => this.#remove(),
+      remove: () => this.writes.remove(this.#table, this.grid.active),
       sort: () => this.#sortByActive(),
       toggleFrames,
       pauseFrames: () => this.frames.togglePause(),
@@ -122,20 +122,29 @@ class Console {
     } else {
       this.#page = lost(this.#page);
     }
+    if (state.kind === "refused") {
+      const failure = { code: "refused", message: state.why, retry: false };
+      this.#page = { ...this.#page, phase: "ended", failure };
+    }
     this.#showState();
+  }
+
+  /** Connects as if the page had just been opened. */
+  #restart() {
+    this.#tables = [];
+    this.#isListed = false;
+    this.#page = open("");
+    this.#subscribedTable = "";
+    this.grid.clear();
+    this.status.showIdentity(nameOf(this.#identity));
+    this.connection.moveTo(addressOf(this.#identity));
   }
 
   #showIdentity() {
     const connect = (/** @type {import("./identity.js").Identity} */ identity) => {
       this.#identity = identity;
       keepInLocation(identity);
-      this.#tables = [];
-      this.#isListed = false;
-      this.#page = open("");
-      this.#subscribedTable = "";
-      this.grid.clear();
-      this.status.showIdentity(nameOf(identity));
-      this.connection.moveTo(addressOf(identity));
+      this.#restart();
     };
     showIdentityForm(this.#identity, connect, () => this.connection.interrupt());
   }
@@ -149,11 +158,13 @@ class Console {
       if (this.connection.isOpen) notify(sentenceOf(error), "trouble");
       return;
     }
-    const hadTable = this.#table !== undefined;
+    const before = JSON.stringify(this.#table);
     this.#tables = tablesFrom(answer.data);
     this.#isListed = true;
     if (this.#tables.length === 0) setTimeout(() => this.#lookAgain(), LOOK_AGAIN_MS);
-    if (!hadTable) this.#openTable();
+    // New here, gone, or with other columns: each makes another page of it.
+    const table = this.#table;
+    if (table === undefined || JSON.stringify(table) !== before) this.#openTable();
     this.list.show(this.#tables, this.#query.table);
     this.#showState();
   }
@@ -233,8 +244,8 @@ class Console {
 
   /** After a lost connection: the same subscription, from where it stood. */
   #resume() {
-    if (this.#page.hashId === "" || this.#page.phase === "ended") return;
-    this.#ask();
+    const { hashId, phase } = this.#page;
+    if (hashId !== "" && phase !== "ended" && phase !== "broken") this.#ask();
   }
 
   #ask() {
@@ -372,94 +383,24 @@ class Console {
     this.grid.root.focus({ preventScroll: true });
   }
 
+  #edit() {
+    const active = this.grid.active;
+    if (active !== null && this.writes.canWrite(this.#table)) this.editor.open(active);
+  }
+
   #sortByActive() {
     const active = this.grid.active;
     if (active !== null) this.bar.cycleSort(active.column.name, false);
   }
 
-  // Writing.
-
-  /** The table and its key column, when rows may be written; else says why not. */
-  #writable() {
-    const table = this.#table;
-    if (table === undefined) return null;
-    const why = whyReadOnly(table);
-    const keyColumn = table.primaryKey[0];
-    if (why === null && keyColumn !== undefined) return { table, keyColumn };
-    notify(why ?? "");
-    return null;
-  }
-
-  #edit() {
-    const active = this.grid.active;
-    if (active !== null && this.#writable() !== null) this.editor.open(active);
-  }
-
-  /**
-   * @param {string} pk
-   * @param {string} column
-   * @param {any} value
-   */
-  async #save(pk, column, value) {
-    const target = this.#writable();
-    if (target === null) return;
-    const updates = {};
-    put(updates, column, value);
-    const payload = { primaryKeyColumn: target.keyColumn, primaryId: pk, updates };
-    try {
-      const answer = await this.connection.rpc("UPDATE_SINGLE", { table: target.table.name, payload });
-      if (Array.isArray(answer.data) && answer.data.length === 0) {
-        notify("Nothing was changed: that row is gone.", "trouble");
-        return;
-      }
-      this.#wrote(answer, () => {});
-    } catch (error) {
-      notify(sentenceOf(error), "trouble");
-    }
-  }
-
-  #insert() {
-    const table = this.#table;
-    if (table === undefined || !table.live) return;
-    const { name, columns, primaryKey } = table;
-    const keyColumn = primaryKey[0];
-    askForRow(name, columns, primaryKey, async (row) => {
-      const payload = { primaryKeyColumn: keyColumn, row };
-      const answer = await this.connection.rpc("ADD_SINGLE", { table: name, payload });
-      const key = Array.isArray(answer.data) && keyColumn !== undefined ? answer.data[0]?.[keyColumn] : null;
-      this.#wrote(answer, () => {
-        if (primaryKey.length === 1 && !this.grid.select(String(key))) {
-          notify("Inserted. The row is outside this page.");
-        }
-      });
-    });
-  }
-
-  #remove() {
-    const active = this.grid.active;
-    const target = active === null ? null : this.#writable();
-    if (active === null || target === null) return;
-    const { table, keyColumn } = target;
-    askToDelete(table.name, active.pk, active.row, table.columns, async () => {
-      const payload = { primaryKeyColumn: keyColumn, primaryId: active.pk };
-      try {
-        const answer = await this.connection.rpc("DELETE_ROW", { table: table.name, payload });
-        if (answer.data === false) notify("Nothing was deleted: that row is gone.", "trouble");
-        else this.#wrote(answer, () => {});
-      } catch (error) {
-        notify(sentenceOf(error), "trouble");
-      }
-    });
-  }
-
   /**
    * A write is committed; now find out when this page has passed it.
    *
-   * @param {Answer} answer
+   * @param {import("./connection.js").Answer} answer
    * @param {() => void} onSeen runs when the page on screen contains the write
    */
   #wrote({ lsn, tookMs }, onSeen) {
-    this.status.showCommit(millis(tookMs));
+    this.meter.showCommit(tookMs);
     if (lsn === null || this.#page.phase !== "live") return;
     this.meter.wrote(lsn, () => {
       this.#afterRender.push(onSeen);

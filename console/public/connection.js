@@ -12,7 +12,9 @@ const BACKOFF_BASE_MS = 250;
 /** Longer than this nobody should stare at a table that does not move. */
 const BACKOFF_MAX_MS = 10_000;
 /** How often we ask for a `pong`; an answer not there by the next time means the line is dead. */
-const PING_EVERY_MS = 10_000;
+const PING_EVERY_MS = 5_000;
+/** The first ping waits until the first page is through, else it would measure that instead. */
+const FIRST_PING_MS = 1000;
 /** The server gives up on an RPC after 10 s; waiting a little longer leaves the word to it. */
 const RPC_TIMEOUT_MS = 15_000;
 /** Calls that may wait for an answer at once. A person does not get there; a loop would. */
@@ -63,7 +65,7 @@ export class Connection {
   #pingAt = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #retryTimer;
-  /** @type {ReturnType<typeof setInterval> | undefined} */
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
   #pingTimer;
 
   /**
@@ -149,9 +151,8 @@ export class Connection {
   #opened() {
     this.#failures = 0;
     this.#pingAt = 0;
-    this.#pingTimer = setInterval(() => this.#ping(), PING_EVERY_MS);
+    this.#pingTimer = setTimeout(() => this.#ping(), FIRST_PING_MS);
     this.handlers.onState({ kind: "open" });
-    this.#ping();
   }
 
   #ping() {
@@ -160,6 +161,7 @@ export class Connection {
       return;
     }
     this.#pingAt = performance.now();
+    this.#pingTimer = setTimeout(() => this.#ping(), PING_EVERY_MS);
     this.send({ op: "ping" });
   }
 
@@ -231,7 +233,7 @@ export class Connection {
   /** Forgets the socket, its timers and its calls. */
   #drop() {
     clearTimeout(this.#retryTimer);
-    clearInterval(this.#pingTimer);
+    clearTimeout(this.#pingTimer);
     const socket = this.#socket;
     this.#socket = null;
     socket?.close();

@@ -127,9 +127,9 @@ export class Grid {
         title: `Sort by ${column.name}; with Shift, as a further key`,
         click: (/** @type {MouseEvent} */ event) => this.handlers.onSort(column.name, event.shiftKey),
       },
-      h("span", { class: "head-name" }, column.name),
+      h("span", { class: isKey ? "head-name head-key" : "head-name" }, column.name),
       h("span", { class: "head-sort", "aria-hidden": "true" }),
-      h("span", { class: "head-type" }, `${isKey ? "key · " : ""}${column.type}`),
+      h("span", { class: "head-type" }, column.type, isKey ? h("span", { class: "sr-only" }, ", key") : null),
     );
     const side = isNumeric(column) ? " numeric" : "";
     return h("div", { role: "columnheader", class: `head${side}`, "aria-sort": "none" }, button);

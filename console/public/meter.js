@@ -22,9 +22,11 @@ export class Meter {
   constructor() {
     this.rate = need("rate", HTMLElement);
     this.roundTrip = need("round-trip", HTMLElement);
+    this.commit = need("commit", HTMLElement);
     this.ownWrite = need("own-write", HTMLElement);
     this.line = document.getElementById("spark-line");
     this.area = document.getElementById("spark-area");
+    this.#draw();
     setInterval(() => this.#tick(), 1000);
   }
 
@@ -36,6 +38,11 @@ export class Meter {
   /** @param {number} ms */
   showRoundTrip(ms) {
     this.roundTrip.textContent = millis(ms);
+  }
+
+  /** @param {number} ms */
+  showCommit(ms) {
+    this.commit.textContent = millis(ms);
   }
 
   /**
@@ -60,22 +67,24 @@ export class Meter {
   }
 
   #tick() {
-    const complete = this.#seconds;
-    const perSecond = complete[complete.length - 1] ?? 0;
-    const peak = Math.max(4, ...complete);
-    const points = complete.map((count, second) => {
+    this.rate.textContent = `${this.#seconds.at(-1) ?? 0}/s`;
+    this.#draw();
+    this.#seconds = [...this.#seconds.slice(1), 0];
+  }
+
+  #draw() {
+    const peak = Math.max(4, ...this.#seconds);
+    const points = this.#seconds.map((count, second) => {
       const x = (second / (SECONDS - 1)) * 120;
       return `${x.toFixed(1)},${(23 - (count / peak) * 21).toFixed(1)}`;
     });
-    this.rate.textContent = `${perSecond}/s`;
     this.line?.setAttribute("points", points.join(" "));
     this.area?.setAttribute("points", `0,24 ${points.join(" ")} 120,24`);
-    this.#seconds = [...complete.slice(1), 0];
   }
 }
 
 /** @param {number} ms */
-export function millis(ms) {
+function millis(ms) {
   if (ms >= 1000) return `${(ms / 1000).toFixed(1)} s`;
   return ms < 10 ? `${ms.toFixed(1)} ms` : `${Math.round(ms)} ms`;
 }

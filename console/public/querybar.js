@@ -60,14 +60,14 @@ export class QueryBar {
     this.filters.replaceChildren(
       ...query.conditions.map((condition, index) =>
         this.#chip(describe(condition), "filter", (chip) => this.#editFilter(index, chip), () =>
-          this.#change({ conditions: query.conditions.toSpliced(index, 1) }),
+          this.#removed({ conditions: query.conditions.toSpliced(index, 1) }, this.addFilterButton),
         ),
       ),
     );
     this.orders.replaceChildren(
       ...query.order.map((key, index) =>
         this.#chip(describeKey(key), "sort key", () => this.#editSort(index), () =>
-          this.#change({ order: query.order.toSpliced(index, 1) }),
+          this.#removed({ order: query.order.toSpliced(index, 1) }, this.addSortButton),
         ),
       ),
     );
@@ -76,8 +76,13 @@ export class QueryBar {
     for (const control of [this.addFilterButton, this.addSortButton, this.limit]) control.disabled = isOff;
   }
 
-  addFilter() {
-    if (this.#columns.length > 0) this.#editFilter(null, this.addFilterButton);
+  /**
+   * Asks for a new condition.
+   *
+   * @param {string} [column] the one it most likely is about
+   */
+  addFilter(column) {
+    if (this.#columns.length > 0) this.#editFilter(null, this.addFilterButton, column);
   }
 
   /**
@@ -102,6 +107,17 @@ export class QueryBar {
   /** @param {Partial<Query>} change */
   #change(change) {
     if (this.#query !== null) this.onChange({ ...this.#query, ...change });
+  }
+
+  /**
+   * The chip that had the focus is gone, so the focus goes to what stands beside it.
+   *
+   * @param {Partial<Query>} change
+   * @param {HTMLElement} neighbour
+   */
+  #removed(change, neighbour) {
+    this.#change(change);
+    neighbour.focus();
   }
 
   #toggleMatch() {
@@ -134,13 +150,14 @@ export class QueryBar {
   /**
    * @param {number | null} index null for a new condition
    * @param {HTMLElement} anchor
+   * @param {string} [column]
    */
-  #editFilter(index, anchor) {
+  #editFilter(index, anchor, column) {
     const query = this.#query;
     const first = this.#columns[0];
     if (query === null || first === undefined) return;
     const start = (index === null ? undefined : query.conditions[index]) ?? {
-      column: first.name,
+      column: column ?? first.name,
       operator: "equals",
       values: [],
     };

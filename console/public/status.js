@@ -20,6 +20,7 @@ import { whyReadOnly } from "./tables.js";
 export class Status {
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #countdown;
+  #isOpen = false;
 
   constructor() {
     this.connection = need("connection", HTMLButtonElement);
@@ -28,7 +29,6 @@ export class Status {
     this.identity = need("identity", HTMLElement);
     this.rows = need("row-count", HTMLElement);
     this.position = need("position", HTMLElement);
-    this.commit = need("commit", HTMLElement);
     this.banner = need("banner", HTMLElement);
     this.bannerText = need("banner-text", HTMLElement);
     this.bannerCode = need("banner-code", HTMLElement);
@@ -42,6 +42,7 @@ export class Status {
   /** @param {ConnectionState} state */
   showConnection(state) {
     clearInterval(this.#countdown);
+    this.#isOpen = state.kind === "open";
     this.connection.dataset["state"] = state.kind;
     const words = wordsFor(state);
     this.connectionText.textContent = words;
@@ -68,15 +69,11 @@ export class Status {
     this.position.title = lsn === null ? "" : `commit ${lsn}`;
   }
 
-  /** @param {string} took */
-  showCommit(took) {
-    this.commit.textContent = took;
-  }
-
   /** @param {View} view */
   showView(view) {
     const { table, query, page } = view;
     const note = table === undefined ? "" : table.note || (whyReadOnly(table) ?? "");
+    if (this.#isOpen) setText(this.connectionText, wordsForPage(view));
     setText(this.title, table?.name ?? (query.table || "Tidegate"));
     setText(this.titleNote, note);
     this.titleNote.hidden = note === "";
@@ -123,6 +120,25 @@ function blankFor({ table, query, page, isListed, tableCount }) {
   const terms = query.conditions.map(describe).join(query.match === "and" ? " and " : " or ");
   const why = terms === "" ? "The table is empty." : `Nothing matches ${terms}.`;
   return { title: "No rows", text: `${why} The first row that fits appears by itself.` };
+}
+
+/**
+ * An open connection says less than whether the rows are current.
+ *
+ * @param {View} view
+ */
+function wordsForPage({ table, page }) {
+  if (table === undefined || !table.live) return "Connected";
+  switch (page.phase) {
+    case "live":
+      return "Live";
+    case "opening":
+    case "accepted":
+      return "Loading";
+    case "ended":
+    case "broken":
+      return "Connected";
+  }
 }
 
 /** @param {ConnectionState} state */

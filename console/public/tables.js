@@ -50,6 +50,8 @@ export function whyReadOnly({ live, primaryKey }) {
 }
 
 export class TableList {
+  #shown = "";
+
   /** @param {(name: string) => void} onChoose */
   constructor(onChoose) {
     this.onChoose = onChoose;
@@ -63,18 +65,24 @@ export class TableList {
    * @param {string} chosen
    */
   show(tables, chosen) {
-    this.list.replaceChildren(...tables.map((table) => this.#item(table, table.name === chosen)));
-    const options = tables.map(({ name }) => h("option", { value: name }, name));
-    this.select.replaceChildren(...options);
+    // The same list keeps its elements, and with them the focus.
+    const key = JSON.stringify(tables);
+    if (key !== this.#shown) {
+      this.#shown = key;
+      this.list.replaceChildren(...tables.map((table) => this.#item(table)));
+      this.select.replaceChildren(...tables.map(({ name }) => h("option", { value: name }, name)));
+      this.select.disabled = tables.length === 0;
+    }
+    tables.forEach(({ name }, index) => {
+      const button = this.list.children[index]?.firstElementChild;
+      if (name === chosen) button?.setAttribute("aria-current", "true");
+      else button?.removeAttribute("aria-current");
+    });
     this.select.value = chosen;
-    this.select.disabled = tables.length === 0;
   }
 
-  /**
-   * @param {Table} table
-   * @param {boolean} isChosen
-   */
-  #item(table, isChosen) {
+  /** @param {Table} table */
+  #item(table) {
     const { name, columns, live, note } = table;
     const state = live ? "live" : "not live";
     const button = h(
@@ -82,7 +90,6 @@ export class TableList {
       {
         type: "button",
         class: "table-item",
-        "aria-current": isChosen ? "true" : undefined,
         title: note === "" ? `${name}: ${state}` : note,
         click: () => this.onChoose(name),
       },

@@ -7,11 +7,13 @@
 
 import { isNumeric, kindOf } from "./values.js";
 
-/** Pixels per character of the table's 13 px tabular text; a little generous. */
-const CHAR_PX = 7.6;
+/** Pixels per character of the table's 13 px text; tabular digits are wider than most letters. */
+const CHAR_PX = 7.1;
+const DIGIT_PX = 8.2;
 const MONO_CHAR_PX = 7.9;
+const HEAD_TYPE_CHAR_PX = 6.5;
 const PADDING_PX = 26;
-const MIN_PX = 72;
+const MIN_PX = 64;
 const MAX_PX = 340;
 const GUTTER_PX = 56;
 const ACTIONS_PX = 40;
@@ -25,8 +27,8 @@ export class Widths {
   constructor(columns = []) {
     this.columns = columns;
     this.#pixels = columns.map(({ name, type }) => {
-      const chars = Math.max(name.length + 3, (type.length + 6) * 0.9);
-      return clamp(chars * CHAR_PX + PADDING_PX);
+      const text = Math.max((name.length + 2) * CHAR_PX, type.length * HEAD_TYPE_CHAR_PX);
+      return clamp(text + PADDING_PX);
     });
   }
 
@@ -37,9 +39,7 @@ export class Widths {
   see(index, text) {
     const column = this.columns[index];
     if (column === undefined) return;
-    const kind = kindOf(column);
-    const charPx = kind === "json" || kind === "other" ? MONO_CHAR_PX : CHAR_PX;
-    const pixels = clamp(text.length * charPx + PADDING_PX);
+    const pixels = clamp(text.length * charPxOf(column) + PADDING_PX);
     if (pixels <= (this.#pixels[index] ?? 0)) return;
     this.#pixels[index] = pixels;
     this.isStale = true;
@@ -57,6 +57,23 @@ export class Widths {
     const total = this.#pixels.reduce((sum, pixels) => sum + pixels, GUTTER_PX + ACTIONS_PX);
     element.style.setProperty("--tracks", `${GUTTER_PX}px ${tracks.join(" ")} ${ACTIONS_PX}px`);
     element.style.setProperty("--total", `${Math.ceil(total)}px`);
+  }
+}
+
+/** @param {import("./values.js").Column} column */
+function charPxOf(column) {
+  switch (kindOf(column)) {
+    case "integer":
+    case "decimal":
+    case "float":
+    case "moment":
+      return DIGIT_PX;
+    case "json":
+    case "other":
+      return MONO_CHAR_PX;
+    case "boolean":
+    case "text":
+      return CHAR_PX;
   }
 }
 
