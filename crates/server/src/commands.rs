@@ -1,0 +1,3 @@
+//! What each command of the program does. Branches are here, the work is in the files.
+
+pub(crate) mod config;

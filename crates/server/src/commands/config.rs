@@ -1,0 +1,32 @@
+//! `tidegate config`: the effective configuration, where each value comes from, secrets masked.
+
+use std::fmt::Write;
+
+use crate::config::{Config, ConfigError, Flags, Inputs, Key, Settings};
+
+/// The table to print, and why the configuration is refused, if it is.
+pub(crate) fn run(flags: Flags) -> Result<(String, Result<Config, ConfigError>), ConfigError> {
+    let settings = Settings::of(&Inputs::of_process(flags)?)?;
+    Ok((table(&settings), Config::of(&settings)))
+}
+
+fn table(settings: &Settings) -> String {
+    let name_width = Key::ALL.iter().map(|key| key.name().len()).max();
+    let name_width = name_width.unwrap_or_default();
+    let mut table = String::new();
+    for key in Key::ALL.iter().copied() {
+        let setting = settings.shown(key);
+        let value = match setting.value.as_str() {
+            "" => "-",
+            value => value,
+        };
+        writeln!(
+            table,
+            "{:name_width$}  {value:30}  {}",
+            key.name(),
+            setting.origin
+        )
+        .expect("writing to a string cannot fail");
+    }
+    table
+}

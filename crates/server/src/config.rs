@@ -1,0 +1,287 @@
+//! The program's configuration: read once, checked whole, and from then on plain typed values.
+//!
+//! Nothing is bound, opened or written before all of it is known to be right. A bad value ends the program
+//! with code 64 and one sentence: which key, from where, and what is allowed.
+
+mod dotenv;
+mod error;
+mod keys;
+mod layers;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tidegate_core::Tenancy;
+
+pub(crate) use error::{ConfigError, Origin};
+pub(crate) use keys::{Allowed, Key};
+pub(crate) use layers::{Flags, Inputs, Settings};
+
+/// Everything the program is told.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) data: PathBuf,
+    /// The file of the SQLite database.
+    pub(crate) database: PathBuf,
+    pub(crate) tenancy: Tenancy,
+    pub(crate) auth: Auth,
+    pub(crate) shards: usize,
+    pub(crate) partitions: u32,
+    pub(crate) limits: Limits,
+    pub(crate) sqlite_timeout: Duration,
+    pub(crate) drain: Duration,
+    pub(crate) log: LogSettings,
+    pub(crate) demo: Option<DemoPace>,
+}
+
+/// Whom the gateway believes.
+#[derive(Debug)]
+pub(crate) enum Auth {
+    /// Everybody.
+    None,
+    /// The headers that a trusted proxy sets.
+    Headers,
+    /// Signed tokens.
+    Jwt(JwtSettings),
+}
+
+/// How tokens are checked.
+#[derive(Debug)]
+pub(crate) struct JwtSettings {
+    /// The content of the key file.
+    pub(crate) key: Secret,
+    pub(crate) algorithm: JwtAlgorithm,
+    pub(crate) tenant_claim: String,
+    pub(crate) user_claim: String,
+    pub(crate) audience: Option<String>,
+    pub(crate) issuer: Option<String>,
+}
+
+/// Bytes that are never shown.
+pub(crate) struct Secret(pub(crate) Vec<u8>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A signature algorithm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum JwtAlgorithm {
+    Hs256,
+    Rs256,
+    Es256,
+    EdDsa,
+}
+
+/// Bounds of the parts; the table of keys says what each is for.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    pub(crate) sessions_max: usize,
+    pub(crate) subscriptions_per_session_max: usize,
+    pub(crate) subscription_limit_max: u32,
+    pub(crate) outbox_bytes_max: usize,
+    pub(crate) frame_bytes_max: usize,
+    pub(crate) tail_entries_max: usize,
+    pub(crate) cache_bytes_max: usize,
+    pub(crate) bus_partition_bytes_max: usize,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct LogSettings {
+    /// A level, or `module=level` pairs.
+    pub(crate) filter: String,
+    pub(crate) format: LogFormat,
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// How the demo's writer behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DemoPace {
+    /// A change about every second.
+    Steady,
+    /// Bursts of many changes, with pauses between them.
+    Bursty,
+    /// No change at all.
+    Still,
+}
+
+impl Config {
+    /// Reads what the settings say.
+    pub(crate) fn of(settings: &Settings) -> Result<Self, ConfigError> {
+        refuse_other_adapters(settings)?;
+        let listen = settings.address(Key::Listen)?;
+        let auth = auth(settings, listen)?;
+        let yes_no = [("true", true), ("false", false)];
+        let paces = [
+            ("steady", DemoPace::Steady),
+            ("bursty", DemoPace::Bursty),
+            ("still", DemoPace::Still),
+        ];
+        let pace = settings.choice(Key::DemoPace, &paces)?;
+        let tenancies = [("prefix", Tenancy::Prefix), ("single", Tenancy::Single)];
+        settings.choice(Key::Pages, &[("processor", ())])?;
+        Ok(Self {
+            listen,
+            admin: settings.optional_address(Key::Admin)?,
+            data: settings.path(Key::Data)?,
+            database: database(settings)?,
+            tenancy: settings.choice(Key::Tenancy, &tenancies)?,
+            auth,
+            shards: settings.count(Key::Shards)?,
+            partitions: bounded(settings.number(Key::Partitions)?),
+            limits: limits(settings)?,
+            sqlite_timeout: Duration::from_secs(settings.number(Key::SqliteTimeoutSeconds)?),
+            drain: Duration::from_secs(settings.number(Key::DrainSeconds)?),
+            log: log(settings)?,
+            demo: settings.choice(Key::Demo, &yes_no)?.then_some(pace),
+        })
+    }
+}
+
+/// The keys whose other values need an adapter or a role that is not part of this version.
+fn refuse_other_adapters(settings: &Settings) -> Result<(), ConfigError> {
+    let only = [
+        (Key::Bus, "memory:"),
+        (Key::Cache, "memory:"),
+        (Key::Roles, "all"),
+    ];
+    for (key, word) in only {
+        if settings.text(key) != word {
+            let why = format!(
+                "which this version cannot run; allowed is {word} (set {}={word} to overrule it)",
+                key.variable()
+            );
+            return Err(settings.conflict(key, why));
+        }
+    }
+    Ok(())
+}
+
+fn database(settings: &Settings) -> Result<PathBuf, ConfigError> {
+    let Some(text) = settings.optional_text(Key::Database) else {
+        return Ok(settings.path(Key::Data)?.join("tidegate.db"));
+    };
+    match text.strip_prefix("sqlite:") {
+        Some("" | ":memory:") => Err(settings.refused(Key::Database)),
+        Some(file) => Ok(PathBuf::from(file)),
+        None if text.starts_with("postgres") => {
+            let why = "which this version cannot use; allowed is sqlite: and a file \
+                       (set TIDEGATE_DATABASE to overrule it)";
+            Err(settings.conflict(Key::Database, why))
+        }
+        None => Err(settings.refused(Key::Database)),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum AuthWord {
+    None,
+    Headers,
+    Jwt,
+}
+
+fn auth(settings: &Settings, listen: SocketAddr) -> Result<Auth, ConfigError> {
+    let words = [
+        ("none", AuthWord::None),
+        ("headers", AuthWord::Headers),
+        ("jwt", AuthWord::Jwt),
+    ];
+    match settings.choice(Key::Auth, &words)? {
+        // Whoever can connect is whoever they say; so only this machine may connect.
+        AuthWord::None if !listen.ip().is_loopback() => {
+            let why = format!(
+                "which believes everybody and is allowed on loopback only, but listen is {listen}; \
+                 set auth to headers (behind a proxy) or jwt"
+            );
+            Err(settings.conflict(Key::Auth, why))
+        }
+        AuthWord::None => Ok(Auth::None),
+        AuthWord::Headers => Ok(Auth::Headers),
+        AuthWord::Jwt => Ok(Auth::Jwt(jwt(settings)?)),
+    }
+}
+
+fn jwt(settings: &Settings) -> Result<JwtSettings, ConfigError> {
+    let Some(path) = settings.optional_path(Key::JwtKeyFile) else {
+        return Err(settings.conflict(Key::Auth, "which needs jwt_key_file"));
+    };
+    let key = std::fs::read(&path).map_err(|error| {
+        settings.conflict(Key::JwtKeyFile, format!("which cannot be read: {error}"))
+    })?;
+    let algorithms = [
+        ("HS256", JwtAlgorithm::Hs256),
+        ("RS256", JwtAlgorithm::Rs256),
+        ("ES256", JwtAlgorithm::Es256),
+        ("EdDSA", JwtAlgorithm::EdDsa),
+    ];
+    let algorithm = settings.choice(Key::JwtAlgorithm, &algorithms)?;
+    let key = match algorithm {
+        // The line end that editors add is no part of a secret.
+        JwtAlgorithm::Hs256 => key.trim_ascii_end().to_vec(),
+        JwtAlgorithm::Rs256 | JwtAlgorithm::Es256 | JwtAlgorithm::EdDsa => key,
+    };
+    if algorithm == JwtAlgorithm::Hs256 && key.len() < SECRET_BYTES_MIN {
+        let why = format!("which holds a secret of less than {SECRET_BYTES_MIN} bytes");
+        return Err(settings.conflict(Key::JwtKeyFile, why));
+    }
+    Ok(JwtSettings {
+        key: Secret(key),
+        algorithm,
+        tenant_claim: settings.required_text(Key::JwtTenantClaim)?,
+        user_claim: settings.required_text(Key::JwtUserClaim)?,
+        audience: settings.optional_text(Key::JwtAudience),
+        issuer: settings.optional_text(Key::JwtIssuer),
+    })
+}
+
+/// RFC 7518 wants a secret at least as long as the hash; a shorter one can be guessed from one token.
+const SECRET_BYTES_MIN: usize = 32;
+
+fn limits(settings: &Settings) -> Result<Limits, ConfigError> {
+    Ok(Limits {
+        sessions_max: settings.count(Key::SessionsMax)?,
+        subscriptions_per_session_max: settings.count(Key::SubscriptionsPerSessionMax)?,
+        subscription_limit_max: bounded(settings.number(Key::SubscriptionLimitMax)?),
+        outbox_bytes_max: settings.count(Key::OutboxBytesMax)?,
+        frame_bytes_max: settings.count(Key::FrameBytesMax)?,
+        tail_entries_max: settings.count(Key::TailEntriesMax)?,
+        cache_bytes_max: settings.count(Key::CacheBytesMax)?,
+        bus_partition_bytes_max: settings.count(Key::BusPartitionBytesMax)?,
+    })
+}
+
+/// A number whose key allows no more than a `u32` holds.
+fn bounded(number: u64) -> u32 {
+    u32::try_from(number).expect("the key's bound is below")
+}
+
+fn log(settings: &Settings) -> Result<LogSettings, ConfigError> {
+    let filter = settings.required_text(Key::Log)?;
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    // The filter would take any other single word for the name of a module, and log nothing.
+    let is_level = |part: &str| part.contains('=') || levels.contains(&part.trim());
+    let parsed = tracing_subscriber::EnvFilter::try_new(&filter);
+    if parsed.is_err() || !filter.split(',').all(is_level) {
+        return Err(settings.refused(Key::Log));
+    }
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    Ok(LogSettings {
+        filter,
+        format: settings.choice(Key::LogFormat, &formats)?,
+    })
+}
