@@ -27,6 +27,8 @@ pub enum ChangeRecord {
     },
     /// How far the stream has come; for a whole partition.
     Heartbeat(Heartbeat),
+    /// Commits may be missing before what follows: the relay began a new stream. For a whole partition.
+    Gap,
 }
 
 /// Whether a record completes what its transaction did to the table. Diffs are made of the whole only.
@@ -61,6 +63,7 @@ impl ChangeRecord {
                 out.byte(2);
                 write_heartbeat(&mut out, heartbeat);
             }
+            Self::Gap => out.byte(3),
         }
         out.finish()
     }
@@ -79,6 +82,10 @@ impl ChangeRecord {
                 let heartbeat = read_heartbeat(&mut input)?;
                 input.end()?;
                 return Ok(Self::Heartbeat(heartbeat));
+            }
+            3 => {
+                input.end()?;
+                return Ok(Self::Gap);
             }
             _ => return Err(RecordError::Invalid("the kind")),
         };

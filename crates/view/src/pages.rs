@@ -192,6 +192,12 @@ impl Pages {
         }
     }
 
+    /// Every commit up to here has been applied.
+    #[must_use]
+    pub fn passed(&self) -> Lsn {
+        self.passed
+    }
+
     /// The oldest commit that pages to be opened may have to look at. A successor must be fed the
     /// stream from here, or from the end when there is none.
     #[must_use]

@@ -1,0 +1,170 @@
+//! One transaction as records: a part for each table it touched, in the partition that owns the table.
+
+use tidegate_core::{Partition, RowChange, TableChange, Transaction};
+use tidegate_ports::{ChangeBatch, Record};
+use tidegate_protocol::{ChangeRecord, Part};
+
+use crate::record;
+
+/// Row changes in one record. A larger part of a transaction becomes several records, of which only the
+/// last says that the part is whole.
+const RECORD_ROWS_MAX: usize = 1_000;
+
+/// The records of a batch, each partition's in commit order, with a heartbeat for every partition last.
+pub(crate) fn records(batch: ChangeBatch, partition_count: u32) -> Vec<Record> {
+    let mut records = Vec::with_capacity(batch.transactions.len() + partition_count as usize);
+    for transaction in batch.transactions {
+        split(transaction, partition_count, &mut records);
+    }
+    let heartbeat = ChangeRecord::Heartbeat(batch.heartbeat);
+    records.extend(partitions(partition_count).map(|partition| record(partition, &heartbeat)));
+    records
+}
+
+/// Tells every partition that commits may be missing before what follows.
+pub(crate) fn gap(partition_count: u32) -> Vec<Record> {
+    partitions(partition_count)
+        .map(|partition| record(partition, &ChangeRecord::Gap))
+        .collect()
+}
+
+fn partitions(count: u32) -> impl Iterator<Item = Partition> {
+    (0..count).map(Partition::new)
+}
+
+fn split(transaction: Transaction, partition_count: u32, records: &mut Vec<Record>) {
+    let commit = transaction.commit;
+    for change in transaction.tables {
+        let partition = Partition::of(&change.tenant, &change.table, partition_count);
+        for (change, part) in parts(change) {
+            records.push(record(
+                partition,
+                &ChangeRecord::Changes {
+                    commit,
+                    change,
+                    part,
+                },
+            ));
+        }
+    }
+}
+
+/// Cuts a table's changes into pieces of bounded size.
+fn parts(change: TableChange) -> Vec<(TableChange, Part)> {
+    let TableChange {
+        tenant,
+        table,
+        schema,
+        rows,
+    } = change;
+    let of = |rows: Option<Vec<RowChange>>| TableChange {
+        tenant: tenant.clone(),
+        table: table.clone(),
+        schema,
+        rows,
+    };
+    let Some(mut rest) = rows else {
+        return vec![(of(None), Part::Last)];
+    };
+    let mut parts = Vec::with_capacity(rest.len() / RECORD_ROWS_MAX + 1);
+    while rest.len() > RECORD_ROWS_MAX {
+        let tail = rest.split_off(RECORD_ROWS_MAX);
+        parts.push((of(Some(rest)), Part::More));
+        rest = tail;
+    }
+    parts.push((of(Some(rest)), Part::Last));
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_core::{Commit, Heartbeat, Lsn, Row, TableName, TenantId, Value, Xid};
+
+    use super::*;
+
+    fn change(table: &str, rows: i64) -> TableChange {
+        let upsert = |id| RowChange::Upsert {
+            old_key: None,
+            row: Row::new(vec![Value::Int(id)]),
+        };
+        TableChange {
+            tenant: TenantId::parse("demo").expect("valid"),
+            table: TableName::parse(table).expect("valid"),
+            schema: 1,
+            rows: Some((0..rows).map(upsert).collect()),
+        }
+    }
+
+    fn batch(tables: Vec<TableChange>) -> ChangeBatch {
+        let commit = Commit {
+            lsn: Lsn::new(7),
+            xid: Xid::default(),
+            committed_at_micros: 0,
+        };
+        let heartbeat = Heartbeat {
+            lsn: Lsn::new(9),
+            at_micros: 0,
+            visible: None,
+        };
+        ChangeBatch {
+            transactions: vec![Transaction { commit, tables }],
+            heartbeat,
+        }
+    }
+
+    fn decode(record: &Record) -> ChangeRecord {
+        ChangeRecord::decode(record.value.clone()).expect("just encoded")
+    }
+
+    /// Each table's part lands with its owner, and every partition hears how far the stream has come,
+    /// after all else.
+    #[test]
+    fn parts_go_to_their_owners() {
+        let records = records(batch(vec![change("orders", 1), change("tickets", 2)]), 16);
+        let (parts, heartbeats) = records.split_at(2);
+        for part in parts {
+            let ChangeRecord::Changes {
+                change,
+                part: Part::Last,
+                ..
+            } = decode(part)
+            else {
+                panic!("a whole part");
+            };
+            assert_eq!(
+                part.partition,
+                Partition::of(&change.tenant, &change.table, 16)
+            );
+        }
+        let told: Vec<_> = heartbeats
+            .iter()
+            .map(|record| record.partition.get())
+            .collect();
+        assert_eq!(told, (0..16).collect::<Vec<_>>());
+        assert!(
+            heartbeats
+                .iter()
+                .all(|r| matches!(decode(r), ChangeRecord::Heartbeat(_)))
+        );
+    }
+
+    /// A large part is cut, nothing is lost, and only its end says that it is whole.
+    #[test]
+    fn large_parts_are_cut() {
+        let records = records(batch(vec![change("orders", 2_500)]), 1);
+        let parts: Vec<_> = records.iter().map(decode).collect();
+        let sizes: Vec<_> = parts
+            .iter()
+            .filter_map(|part| match part {
+                ChangeRecord::Changes { change, part, .. } => {
+                    Some((change.rows.as_ref().map_or(0, Vec::len), *part))
+                }
+                ChangeRecord::Heartbeat(_) | ChangeRecord::Gap => None,
+            })
+            .collect();
+        assert_eq!(
+            sizes,
+            [(1_000, Part::More), (1_000, Part::More), (500, Part::Last)]
+        );
+    }
+}

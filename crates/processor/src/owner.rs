@@ -1,0 +1,350 @@
+//! The owner's loop: takes one input at a time, and carries out what the partition decides.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_core::{CommandError, Partition, TableName, TableSchema, TenantId};
+use tidegate_ports::{
+    Backoff, Batch, Bus, BusEvent, BusReader, Database, DatabaseError, HotCache, PortError,
+    Snapshot, SnapshotRequest, Start, Topic,
+};
+use tidegate_protocol::{ChangeRecord, ControlRecord};
+use tidegate_view::SeedRequest;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::effects::{Ask, Effects};
+use crate::metrics::Metrics;
+use crate::partition::PartitionOwner;
+use crate::seed_queue::SeedQueue;
+
+/// The group whose members share the partitions.
+const GROUP: &str = "tidegate-processor";
+
+/// How often lapsed leases are looked for.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// Settings of a processor.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Reads of rows that run at the same time: enough to keep a database busy, few enough to leave it
+    /// to others.
+    pub seeds_running_max: usize,
+    /// What pages may take up.
+    pub limits: tidegate_view::Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            seeds_running_max: 8,
+            limits: tidegate_view::Limits::default(),
+        }
+    }
+}
+
+/// The seams a processor stands on.
+#[derive(Clone)]
+pub struct Ports {
+    /// Changes and leases come from here; diffs go there.
+    pub bus: Arc<dyn Bus>,
+    /// Where tails are kept.
+    pub cache: Arc<dyn HotCache>,
+    /// Where rows are read.
+    pub database: Arc<dyn Database>,
+}
+
+/// Owns partitions until it is told to stop. One call is one member of the group.
+///
+/// # Errors
+/// When the bus refuses for a reason that waiting will not mend.
+pub async fn run(
+    config: Config,
+    ports: Ports,
+    shutdown: CancellationToken,
+) -> Result<(), PortError> {
+    let topics = [
+        (Topic::Changes, Start::Latest),
+        (Topic::Control, Start::Earliest),
+    ];
+    let reader = ports.bus.join(GROUP, &topics).await?;
+    let mut owner = Owner {
+        partitions: HashMap::new(),
+        seeds: SeedQueue::new(config.seeds_running_max),
+        running: JoinSet::new(),
+        metrics: Metrics::new(),
+        config,
+        ports,
+    };
+    tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        result = owner.run(reader) => result,
+    }
+}
+
+/// An answer of the database, for a partition.
+enum Answer {
+    Described(TenantId, TableName, Result<Arc<TableSchema>, CommandError>),
+    Seeded(SeedRequest, Result<Snapshot, CommandError>),
+    /// The database had trouble; the same is asked again.
+    Again(Ask),
+}
+
+struct Owner {
+    config: Config,
+    ports: Ports,
+    partitions: HashMap<Partition, PartitionOwner>,
+    seeds: SeedQueue<(Partition, Ask)>,
+    running: JoinSet<(Partition, Answer)>,
+    metrics: Metrics,
+}
+
+impl Owner {
+    async fn run(&mut self, mut reader: Box<dyn BusReader>) -> Result<(), PortError> {
+        let mut sweep = interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let mut effects = Effects::default();
+            // Each branch is cancellation-safe: a poll that is dropped gives its event again.
+            tokio::select! {
+                event = reader.poll() => self.take(event, &mut effects).await?,
+                Some(answer) = self.running.join_next() => self.answered(answer, &mut effects),
+                _ = sweep.tick() => self.sweep(),
+            }
+            self.carry_out(effects).await?;
+        }
+    }
+
+    async fn take(
+        &mut self,
+        event: Result<BusEvent, PortError>,
+        effects: &mut Effects,
+    ) -> Result<(), PortError> {
+        match event {
+            Ok(BusEvent::Gained(partitions)) => self.gain(partitions, effects).await,
+            Ok(BusEvent::Lost(partitions)) => {
+                for partition in &partitions {
+                    self.partitions.remove(partition);
+                }
+                tracing::info!(partitions = partitions.len(), "partitions lost");
+                Ok(())
+            }
+            Ok(BusEvent::Records(batch)) => {
+                self.records(&batch, effects);
+                Ok(())
+            }
+            Err(PortError::Gone { .. }) => {
+                self.metrics.gaps.increment(1);
+                tracing::warn!("fell behind the bus, reading every page again");
+                self.partitions
+                    .values_mut()
+                    .for_each(|owner| owner.gap(effects));
+                Ok(())
+            }
+            Err(error) if error.is_retryable() => {
+                tracing::warn!(error = %error, "bus unavailable, polling again");
+                Backoff::default().wait().await;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A new owner is a new life: whatever an earlier one still sends has lower epochs.
+    async fn gain(
+        &mut self,
+        partitions: Vec<Partition>,
+        effects: &mut Effects,
+    ) -> Result<(), PortError> {
+        let mut backoff = Backoff::default();
+        let life = loop {
+            match self.ports.database.next_life().await {
+                Ok(life) => break life,
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(error = %error, "no new life from the database, trying again");
+                    backoff.wait().await;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        tracing::info!(
+            partitions = partitions.len(),
+            life = life.get(),
+            "partitions gained"
+        );
+        for partition in partitions {
+            let owner = PartitionOwner::new(partition, life, self.config.limits);
+            owner.announce(effects);
+            self.partitions.insert(partition, owner);
+        }
+        Ok(())
+    }
+
+    fn records(&mut self, batch: &Batch, effects: &mut Effects) {
+        let Some(owner) = self.partitions.get_mut(&batch.partition) else {
+            return;
+        };
+        let now = Instant::now();
+        for record in batch.records.iter() {
+            let value = record.value.clone();
+            let taken = match batch.topic {
+                Topic::Changes => {
+                    ChangeRecord::decode(value).map(|record| owner.change(record, effects))
+                }
+                Topic::Control => {
+                    ControlRecord::decode(value).map(|record| owner.control(record, now, effects))
+                }
+                Topic::Diffs => Ok(()),
+            };
+            if let Err(error) = taken {
+                self.metrics.bad_records.increment(1);
+                tracing::warn!(topic = batch.topic.name(), error = %error, "record makes no sense");
+                // A change that cannot be read may have touched any page.
+                if batch.topic == Topic::Changes {
+                    owner.gap(effects);
+                }
+            }
+        }
+    }
+
+    fn answered(
+        &mut self,
+        answer: Result<(Partition, Answer), tokio::task::JoinError>,
+        effects: &mut Effects,
+    ) {
+        self.seeds.finish();
+        let (partition, answer) = answer.expect("a read of the database does not panic");
+        let Some(owner) = self.partitions.get_mut(&partition) else {
+            return;
+        };
+        match answer {
+            Answer::Described(tenant, table, answer) => {
+                owner.described(tenant, table, answer, effects);
+            }
+            Answer::Seeded(request, answer) => {
+                let outcome = match answer {
+                    Ok(_) => &self.metrics.seeds,
+                    Err(_) => &self.metrics.seed_failures,
+                };
+                outcome.increment(1);
+                owner.seeded(request, answer, effects);
+            }
+            Answer::Again(ask) => {
+                self.metrics.seed_failures.increment(1);
+                let tenant = ask.tenant().clone();
+                self.seeds.push(&tenant, (partition, ask));
+            }
+        }
+    }
+
+    fn sweep(&mut self) {
+        let now = Instant::now();
+        self.partitions
+            .values_mut()
+            .for_each(|owner| owner.sweep(now));
+        let pages: usize = self
+            .partitions
+            .values()
+            .map(PartitionOwner::page_count)
+            .sum();
+        self.metrics.pages_open.set(pages as f64);
+    }
+
+    async fn carry_out(&mut self, effects: Effects) -> Result<(), PortError> {
+        let Effects {
+            records,
+            tails,
+            asks,
+            counts,
+        } = effects;
+        self.metrics.count(counts);
+        for (partition, ask) in asks {
+            let tenant = ask.tenant().clone();
+            self.seeds.push(&tenant, (partition, ask));
+        }
+        while let Some((partition, ask)) = self.seeds.start() {
+            let database = Arc::clone(&self.ports.database);
+            self.running
+                .spawn(async move { (partition, find_out(&*database, ask).await) });
+        }
+        self.metrics.seeds_waiting.set(self.seeds.waiting() as f64);
+        if records.is_empty() {
+            return Ok(());
+        }
+        // Both at once: a gateway that reads a tail too early sees a hole and reads again.
+        let (published, ()) = tokio::join!(self.publish(records), self.append(tails));
+        published
+    }
+
+    async fn publish(&self, records: Vec<tidegate_ports::Record>) -> Result<(), PortError> {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.ports.bus.publish(Topic::Diffs, records.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(error = %error, "bus does not take diffs, trying again");
+                    backoff.wait().await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The cache is a convenience: what it does not take costs a resume, so it is not tried again.
+    async fn append(&self, tails: Vec<tidegate_ports::TailEntry>) {
+        if tails.is_empty() {
+            return;
+        }
+        match self.ports.cache.append(tails).await {
+            Ok(appended) => self
+                .metrics
+                .cache_refusals
+                .increment(appended.refused as u64),
+            Err(error) => {
+                self.metrics.cache_failures.increment(1);
+                tracing::debug!(error = %error, "hot cache does not take tails");
+            }
+        }
+    }
+}
+
+/// Asks the database. Trouble that will pass is waited for a little, then asked again in turn.
+async fn find_out(database: &dyn Database, ask: Ask) -> Answer {
+    match &ask {
+        Ask::Describe { tenant, table } => match database.describe(tenant, table).await {
+            Ok(schema) => Answer::Described(tenant.clone(), table.clone(), Ok(schema)),
+            Err(DatabaseError::Command(error)) => {
+                Answer::Described(tenant.clone(), table.clone(), Err(error))
+            }
+            Err(DatabaseError::Port(error)) => again(ask, &error).await,
+        },
+        Ask::Seed {
+            tenant,
+            query,
+            request,
+        } => {
+            let (tenant, query) = (tenant.clone(), Arc::clone(query));
+            let rows_max = request.rows_max;
+            match database
+                .snapshot(SnapshotRequest {
+                    tenant,
+                    query,
+                    rows_max,
+                })
+                .await
+            {
+                Ok(snapshot) => Answer::Seeded(*request, Ok(snapshot)),
+                Err(DatabaseError::Command(error)) => Answer::Seeded(*request, Err(error)),
+                Err(DatabaseError::Port(error)) => again(ask, &error).await,
+            }
+        }
+    }
+}
+
+async fn again(ask: Ask, error: &PortError) -> Answer {
+    tracing::warn!(error = %error, "database unavailable, asking again");
+    Backoff::default().wait().await;
+    Answer::Again(ask)
+}
