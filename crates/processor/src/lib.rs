@@ -22,4 +22,4 @@ mod page_state;
 mod partition;
 mod seed_queue;
 
-pub use owner::{Config, Ports, run};
+pub use owner::{Config, Ports, Processor, run};

@@ -56,7 +56,47 @@ pub struct Ports {
     pub database: Arc<dyn Database>,
 }
 
-/// Owns partitions until it is told to stop. One call is one member of the group.
+/// A member of the group that shares the partitions.
+pub struct Processor {
+    owner: Owner,
+    reader: Box<dyn BusReader>,
+}
+
+impl Processor {
+    /// Joins the group. Whatever is published from here on is seen.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn join(config: Config, ports: Ports) -> Result<Self, PortError> {
+        let topics = [
+            (Topic::Changes, Start::Latest),
+            (Topic::Control, Start::Earliest),
+        ];
+        let reader = ports.bus.join(GROUP, &topics).await?;
+        let owner = Owner {
+            partitions: HashMap::new(),
+            seeds: SeedQueue::new(config.seeds_running_max),
+            running: JoinSet::new(),
+            metrics: Metrics::new(),
+            config,
+            ports,
+        };
+        Ok(Self { owner, reader })
+    }
+
+    /// Owns partitions until it is told to stop.
+    ///
+    /// # Errors
+    /// When the bus refuses for a reason that waiting will not mend.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), PortError> {
+        tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            result = self.owner.run(self.reader) => result,
+        }
+    }
+}
+
+/// Joins the group and owns partitions until it is told to stop. One call is one member of the group.
 ///
 /// # Errors
 /// When the bus refuses for a reason that waiting will not mend.
@@ -65,23 +105,7 @@ pub async fn run(
     ports: Ports,
     shutdown: CancellationToken,
 ) -> Result<(), PortError> {
-    let topics = [
-        (Topic::Changes, Start::Latest),
-        (Topic::Control, Start::Earliest),
-    ];
-    let reader = ports.bus.join(GROUP, &topics).await?;
-    let mut owner = Owner {
-        partitions: HashMap::new(),
-        seeds: SeedQueue::new(config.seeds_running_max),
-        running: JoinSet::new(),
-        metrics: Metrics::new(),
-        config,
-        ports,
-    };
-    tokio::select! {
-        () = shutdown.cancelled() => Ok(()),
-        result = owner.run(reader) => result,
-    }
+    Processor::join(config, ports).await?.run(shutdown).await
 }
 
 /// An answer of the database, for a partition.
