@@ -11,7 +11,13 @@ import { need } from "./dom.js";
 import { Editor } from "./editor.js";
 import { Frames } from "./frames.js";
 import { Grid } from "./grid.js";
-import { addressOf, identityFromLocation, keepInLocation, nameOf, showIdentityForm } from "./identity.js";
+import {
+  addressOf,
+  identityFromLocation,
+  keepInLocation,
+  nameOf,
+  showIdentityForm,
+} from "./identity.js";
 import { installKeys } from "./keys.js";
 import { lost, marks, open, reduce } from "./live.js";
 import { Meter } from "./meter.js";
@@ -63,7 +69,9 @@ class Console {
       onDelete: () => this.writes.remove(this.#table, this.grid.active),
       onRender: () => this.editor.follow(),
     });
-    this.editor = new Editor(this.grid, (target, value) => this.writes.update(this.#table, target, value));
+    this.editor = new Editor(this.grid, (target, value) =>
+      this.writes.update(this.#table, target, value),
+    );
     this.connection = new Connection(addressOf(this.#identity), {
       onFrame: (frame) => this.#frame(frame),
       onTraffic: (direction, text, frame) => this.frames.add(direction, text, frame),
@@ -92,7 +100,7 @@ class Console {
     on("frames-toggle", toggleFrames);
     on("frames-close", toggleFrames);
     on("refresh", () => this.#listTables());
-    on("retry", () => (this.connection.isOpen ? this.#subscribe() : this.#restart()));
+    on("retry", () => (this.connection.isOpen ? this.#retry() : this.#restart()));
     on("connection", () => this.#showIdentity());
     installKeys(this.grid.root, {
       addFilter: () => this.bar.addFilter(this.grid.active?.column.name),
@@ -108,7 +116,9 @@ class Console {
       move: (rows, columns) => this.#move(rows, columns),
       rowsPerView: () => this.grid.rowsPerView,
     });
-    window.addEventListener("popstate", () => this.#setQuery(fromHash(location.hash), "from address"));
+    window.addEventListener("popstate", () =>
+      this.#setQuery(fromHash(location.hash), "from address"),
+    );
   }
 
   // The connection.
@@ -228,7 +238,7 @@ class Console {
 
   // The subscription.
 
-  /** Starts a new subscription for the query; the rows on screen stay until its snapshot is here. */
+  /** Starts a new subscription; the rows on screen stay until its snapshot is here. */
   #subscribe() {
     clearTimeout(this.#retryTimer);
     const { hashId, phase } = this.#page;
@@ -244,8 +254,10 @@ class Console {
 
   /** After a lost connection: the same subscription, from where it stood. */
   #resume() {
-    const { hashId, phase } = this.#page;
-    if (hashId !== "" && phase !== "ended" && phase !== "broken") this.#ask();
+    const { hashId, phase, failure } = this.#page;
+    if (hashId === "") return;
+    if (phase !== "ended" && phase !== "broken") this.#ask();
+    else if (failure?.retry === true) this.#retryLater();
   }
 
   #ask() {
@@ -283,7 +295,14 @@ class Console {
       });
       const rows = Array.isArray(data?.rows) ? data.rows : [];
       const pks = rows.map((/** @type {any} */ _, /** @type {number} */ index) => String(index));
-      this.#frame({ op: "snapshot", hashId, rows, pks, cursor: { position: "" }, reason: "subscribe" });
+      this.#frame({
+        op: "snapshot",
+        hashId,
+        rows,
+        pks,
+        cursor: { position: "" },
+        reason: "subscribe",
+      });
     } catch (error) {
       if (this.#page.hashId !== hashId) return;
       this.#page = { ...this.#page, phase: "ended", failure: failureOf(error) };
@@ -312,7 +331,8 @@ class Console {
       this.#schedule("diffs");
       return;
     }
-    if (frame.op === "snapshot" && this.#page.phase === "live") this.#snapshotCame(this.#page.reason);
+    if (frame.op === "snapshot" && this.#page.phase === "live")
+      this.#snapshotCame(this.#page.reason);
     if (this.#page.phase === "broken" || this.#page.phase === "ended") this.#retryLater();
     this.#showState();
   }
@@ -327,7 +347,15 @@ class Console {
   #retryLater() {
     if (this.#page.failure?.retry !== true) return;
     clearTimeout(this.#retryTimer);
-    this.#retryTimer = setTimeout(() => this.#subscribe(), (0.2 + Math.random() * 0.8) * RETRY_MS);
+    this.#retryTimer = setTimeout(() => this.#retry(), (0.2 + Math.random() * 0.8) * RETRY_MS);
+  }
+
+  /** Asks for the tables first: a subscription also ends when its table was redefined. */
+  async #retry() {
+    if (!this.connection.isOpen) return;
+    const { hashId } = this.#page;
+    await this.#listTables();
+    if (this.#page.hashId === hashId) this.#subscribe();
   }
 
   // Drawing.
@@ -410,7 +438,11 @@ class Console {
   }
 }
 
-/** Why a page came anew, for the person who was looking at the old one. @type {Record<string, string>} */
+/**
+ * Why a page came anew, for the person who was looking at the old one.
+ *
+ * @type {Record<string, string>}
+ */
 const RESET_SENTENCES = {
   unrecoverable: "A fresh page: the missed changes could not be had in full.",
   overflow: "A fresh page: this screen had fallen too far behind.",
@@ -419,7 +451,9 @@ const RESET_SENTENCES = {
 
 /** @param {import("./live.js").Frame} frame */
 function failureError(frame) {
-  return Object.assign(new Error(String(frame.message ?? "")), { code: String(frame.code ?? "unknown") });
+  return Object.assign(new Error(String(frame.message ?? "")), {
+    code: String(frame.code ?? "unknown"),
+  });
 }
 
 /**

@@ -140,7 +140,10 @@ export class Connection {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#settle(correlationId)?.reject(
-          new Refusal("no_answer", `${method} was not answered in time; it may still have happened.`),
+          new Refusal(
+            "no_answer",
+            `${method} was not answered in time; it may still have happened.`,
+          ),
         );
       }, RPC_TIMEOUT_MS);
       this.#calls.set(correlationId, { resolve, reject, timer, startedAt: performance.now() });
@@ -225,7 +228,8 @@ export class Connection {
     // Full jitter: after a server restart its clients come back spread over the whole wait.
     const waitMs = Math.random() * Math.min(BACKOFF_MAX_MS, BACKOFF_BASE_MS * 2 ** this.#failures);
     this.#failures += 1;
-    const why = event.reason || (event.code === 1006 ? "connection lost" : `closed (${event.code})`);
+    const why =
+      event.reason || (event.code === 1006 ? "connection lost" : `closed (${event.code})`);
     this.#retryTimer = setTimeout(() => this.connect(), waitMs);
     this.handlers.onState({ kind: "waiting", retryAt: Date.now() + waitMs, why });
   }

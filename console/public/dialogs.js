@@ -77,11 +77,20 @@ class InsertField {
     });
     const click = () => this.#setNull(!this.#isNull);
     const attributes = { type: "button", class: "null-button", "aria-pressed": "false", click };
-    this.nullButton = h("button", { ...attributes, "aria-label": `${column.name} is null` }, "null");
+    this.nullButton = h(
+      "button",
+      { ...attributes, "aria-label": `${column.name} is null` },
+      "null",
+    );
     this.nullButton.hidden = !column.nullable;
     const type = `${isKey ? "key · " : ""}${column.type}`;
     const label = h("span", { class: "field-label" }, column.name, " ", h("small", {}, type));
-    this.element = h("div", { class: "field" }, label, h("div", { class: "field-line" }, this.field, this.nullButton));
+    this.element = h(
+      "div",
+      { class: "field" },
+      label,
+      h("div", { class: "field-line" }, this.field, this.nullButton),
+    );
   }
 
   focus() {

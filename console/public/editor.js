@@ -163,7 +163,10 @@ export function fieldFor(column, value) {
       return input({ ...named, inputmode: "decimal" }, value);
     case "moment": {
       const isDate = column.type === "date";
-      return input({ ...named, placeholder: isDate ? "2026-01-31" : "2026-01-31T12:00:00Z" }, value);
+      return input(
+        { ...named, placeholder: isDate ? "2026-01-31" : "2026-01-31T12:00:00Z" },
+        value,
+      );
     }
     case "text":
     case "other":

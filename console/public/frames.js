@@ -134,7 +134,8 @@ export class Frames {
   #offer(op) {
     const isKnown = [...this.filter.options].some((option) => option.value === op);
     // A server that invents ops without end must not fill the menu.
-    if (!isKnown && this.filter.options.length < 40) this.filter.append(h("option", { value: op }, op));
+    if (!isKnown && this.filter.options.length < 40)
+      this.filter.append(h("option", { value: op }, op));
   }
 }
 
@@ -177,7 +178,9 @@ function pretty({ frame, text, size }) {
 function summaryOf(frame) {
   switch (frame?.op) {
     case "subscribe":
-      return frame.resume === undefined ? String(frame.table) : `${frame.table} · resume ${frame.resume}`;
+      return frame.resume === undefined
+        ? String(frame.table)
+        : `${frame.table} · resume ${frame.resume}`;
     case "snapshot":
       return `${plural(frame.rows?.length, "row")} · ${frame.reason}`;
     case "diff":

@@ -1,26 +1,28 @@
 /**
  * The rows on screen.
  *
- * Every row is laid at `index × height` by a transform, so a row that moves is one style change and
- * the browser animates it from wherever it happens to be; no layout is read, no node is moved while
+ * Every row is laid at `index × height` by a transform, so a row that moves is one style change that
+ * the browser animates from wherever it happens to be; no layout is read, and no node is moved while
  * eyes or focus are on it. Frames only note what changed; `render` runs once per animation frame,
  * however many diffs came. Focus stays on the grid itself and the active cell is named by
  * `aria-activedescendant`: a cell that travels or leaves cannot take the focus with it.
  */
 
 import { h, need } from "./dom.js";
-import { changedColumns } from "./live.js";
-import { isNumeric, kindOf, show } from "./values.js";
+import { ROW_HEIGHT, RowView } from "./row-view.js";
+import { isNumeric } from "./values.js";
 import { Widths } from "./widths.js";
 
-/** Pixels; the style sheet gets it as `--row-height`. */
-const ROW_HEIGHT = 34;
 /** How long a change stays marked. Long enough to find it after a glance elsewhere. */
 const MARK_MS = 2400;
 /** How long a row takes to fade out. */
 const LEAVE_MS = 320;
 /** Rows beside the visible ones that still move smoothly. */
 const OVERSCAN = 6;
+/** Between two sweeps of marks and places. */
+const SWEEP_MS = 500;
+/** After scrolling, the time until the rows now in sight may be animated. */
+const LOOK_MS = 60;
 /** Marks that wait for the next animation frame. A hidden tab gets none for hours. */
 const MAX_NOTES = 2000;
 
@@ -29,18 +31,7 @@ const MAX_NOTES = 2000;
  * @typedef {import("./live.js").Mark} Mark
  * @typedef {import("./live.js").Row} Row
  * @typedef {import("./values.js").Column} Column
- *
- * @typedef {object} View one row's elements
- * @property {string} pk
- * @property {HTMLElement} element
- * @property {HTMLElement} number
- * @property {HTMLElement} sign
- * @property {HTMLElement[]} cells
- * @property {number} index
- * @property {Row} row
- * @property {number} markedUntil 0 when not marked
- *
- * @typedef {{ isNew: boolean, move: "up" | "down" | "still", columns: Set<string> }} Note
+ * @typedef {import("./row-view.js").Note} Note
  *
  * @typedef {object} GridHandlers
  * @property {(column: string, isAdded: boolean) => void} onSort
@@ -52,7 +43,7 @@ const MAX_NOTES = 2000;
 export class Grid {
   /** @type {readonly Column[]} */
   columns = [];
-  /** @type {Map<string, View>} */
+  /** @type {Map<string, RowView>} */
   #views = new Map();
   /** @type {Map<string, Note>} */
   #notes = new Map();
@@ -66,6 +57,8 @@ export class Grid {
   #isOrderStale = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #sweepTimer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #lookTimer;
   #viewTop = 0;
   #viewHeight = 800;
   #widths = new Widths();
@@ -78,8 +71,8 @@ export class Grid {
     this.head = need("grid-head", HTMLElement);
     this.body = need("grid-body", HTMLElement);
     this.inner.style.setProperty("--row-height", `${ROW_HEIGHT}px`);
-    this.root.addEventListener("scroll", () => (this.#viewTop = this.root.scrollTop), { passive: true });
-    new ResizeObserver(() => (this.#viewHeight = this.root.clientHeight)).observe(this.root);
+    this.root.addEventListener("scroll", () => this.#looked(), { passive: true });
+    new ResizeObserver(() => this.#looked()).observe(this.root);
     this.body.addEventListener("click", (event) => this.#clicked(event));
     this.body.addEventListener("dblclick", () => this.handlers.onEdit());
   }
@@ -125,11 +118,17 @@ export class Grid {
       {
         type: "button",
         title: `Sort by ${column.name}; with Shift, as a further key`,
-        click: (/** @type {MouseEvent} */ event) => this.handlers.onSort(column.name, event.shiftKey),
+        click: (/** @type {MouseEvent} */ event) =>
+          this.handlers.onSort(column.name, event.shiftKey),
       },
       h("span", { class: isKey ? "head-name head-key" : "head-name" }, column.name),
       h("span", { class: "head-sort", "aria-hidden": "true" }),
-      h("span", { class: "head-type" }, column.type, isKey ? h("span", { class: "sr-only" }, ", key") : null),
+      h(
+        "span",
+        { class: "head-type" },
+        column.type,
+        isKey ? h("span", { class: "sr-only" }, ", key") : null,
+      ),
     );
     const side = isNumeric(column) ? " numeric" : "";
     return h("div", { role: "columnheader", class: `head${side}`, "aria-sort": "none" }, button);
@@ -206,9 +205,7 @@ export class Grid {
         view.element.remove();
         continue;
       }
-      view.element.classList.add("leaving");
-      view.element.setAttribute("aria-hidden", "true");
-      setTimeout(() => view.element.remove(), LEAVE_MS);
+      view.leave(LEAVE_MS);
     }
   }
 
@@ -225,51 +222,63 @@ export class Grid {
     if (view.index !== index) this.#lay(view, index);
     if (view.row !== row) this.#fill(view, row);
     const note = this.#notes.get(pk);
-    if (how === "diffs" && note !== undefined) this.#mark(view, note, known === undefined);
+    if (how === "fresh" || note === undefined) return;
+    // A row that left and came back between two renders was never gone for the eye.
+    view.mark({ ...note, isNew: note.isNew && known === undefined }, performance.now() + MARK_MS);
+    this.#sweepLater();
   }
 
   /**
    * @param {string} pk
    * @param {Row} row
    * @param {string | undefined} nextPk
-   * @returns {View}
    */
   #create(pk, row, nextPk) {
     this.#serial += 1;
-    const serial = this.#serial;
-    const number = h("span", { class: "number" });
-    const sign = h("span", { class: "sign", "aria-hidden": "true" });
-    const gutter = h("div", { role: "rowheader", class: "gutter" }, sign, number);
-    const cells = this.columns.map((column, index) => {
-      const side = isNumeric(column) ? " numeric" : "";
-      const id = `cell-${serial}-${index}`;
-      return h("div", { role: "gridcell", id, class: `cell ${kindOf(column)}${side}`, "data-column": index });
-    });
-    const button = { type: "button", class: "row-delete", tabindex: -1, "aria-label": "Delete this row" };
-    const actions = h("div", { class: "actions" }, h("button", { ...button, title: "Delete (Del)" }, "×"));
-    const element = h("div", { role: "row", class: "row", "data-pk": pk }, gutter, ...cells, actions);
-    const view = { pk, element, number, sign, cells, index: -1, row, markedUntil: 0 };
-    this.columns.forEach((_, column) => this.#write(view, column, row));
+    const view = new RowView(pk, row, this.columns, this.#serial);
+    view.cells.forEach((cell, index) => this.#widths.see(index, cell.textContent ?? ""));
     const next = nextPk === undefined ? null : (this.#views.get(nextPk)?.element ?? null);
-    this.body.insertBefore(element, next);
+    this.body.insertBefore(view.element, next);
     this.#views.set(pk, view);
     return view;
   }
 
   /**
-   * @param {View} view
+   * @param {RowView} view
    * @param {number} index
    */
   #lay(view, index) {
-    const { element } = view;
-    const isFirst = view.index === -1;
-    const isSeen = this.#isNear(view.index) || this.#isNear(index);
-    if (!isFirst && Math.abs(view.index - index) > 1) this.#isOrderStale = true;
-    element.classList.toggle("still", isFirst || !isSeen);
-    element.style.transform = `translateY(${index * ROW_HEIGHT}px)`;
-    element.setAttribute("aria-rowindex", String(index + 2));
-    view.number.textContent = String(index + 1);
+    const isNew = view.index === -1;
+    const isFar = !this.#isNear(view.index) && !this.#isNear(index);
+    if (!isNew && Math.abs(view.index - index) > 1) this.#isOrderStale = true;
     view.index = index;
+    view.setFar(isFar);
+    if (isNew || !isFar) {
+      view.settle();
+      return;
+    }
+    // One row that arrives at the top shifts all others. Those out of sight are settled by the next
+    // sweep, or when they come into sight: it would be most of the work of a diff.
+    view.isUnsettled = true;
+    this.#sweepLater();
+  }
+
+  #sweepLater() {
+    this.#sweepTimer ??= setTimeout(() => this.#sweep(), MARK_MS);
+  }
+
+  /** The view was scrolled or resized. */
+  #looked() {
+    this.#viewTop = this.root.scrollTop;
+    this.#viewHeight = this.root.clientHeight;
+    for (const view of this.#views.values()) {
+      if (view.isUnsettled && this.#isNear(view.index)) view.settle();
+    }
+    // Only once they have been drawn in place may they move again, else they would fly in.
+    clearTimeout(this.#lookTimer);
+    this.#lookTimer = setTimeout(() => {
+      for (const view of this.#views.values()) view.setFar(!this.#isNear(view.index));
+    }, LOOK_MS);
   }
 
   /** @param {number} index */
@@ -280,65 +289,12 @@ export class Grid {
   }
 
   /**
-   * @param {View} view
+   * @param {RowView} view
    * @param {Row} row
    */
   #fill(view, row) {
-    const changed = new Set(changedColumns(view.row, row));
-    view.row = row;
-    this.columns.forEach((column, index) => {
-      if (changed.has(column.name)) this.#write(view, index, row);
-    });
-  }
-
-  /**
-   * @param {View} view
-   * @param {number} index
-   * @param {Row} row
-   */
-  #write(view, index, row) {
-    const column = /** @type {Column} */ (this.columns[index]);
-    const cell = /** @type {HTMLElement} */ (view.cells[index]);
-    const value = row[column.name];
-    const isNull = value === null || value === undefined;
-    const text = show(column, value);
-    cell.textContent = text;
-    cell.title = isNull ? "" : typeof value === "string" ? value : text;
-    cell.classList.toggle("null", isNull);
-    if (kindOf(column) === "boolean") cell.dataset["value"] = isNull ? "null" : String(value);
-    this.#widths.see(index, text);
-  }
-
-  /**
-   * @param {View} view
-   * @param {Note} note
-   * @param {boolean} isNew
-   */
-  #mark(view, note, isNew) {
-    const { element, sign } = view;
-    this.#unmarkRow(view);
-    view.markedUntil = performance.now() + MARK_MS;
-    if (isNew || note.isNew) {
-      element.classList.add("added");
-      sign.textContent = "+";
-    } else if (note.move !== "still") {
-      element.classList.add("moved", `moved-${note.move}`);
-      sign.textContent = note.move === "up" ? "▲" : "▼";
-    }
-    this.columns.forEach(({ name }, index) => {
-      const cell = view.cells[index];
-      if (cell === undefined || !note.columns.has(name)) return;
-      cell.classList.add("changed");
-      // Two names for one animation: switching between them restarts it without a reflow.
-      cell.dataset["beat"] = cell.dataset["beat"] === "a" ? "b" : "a";
-    });
-    this.#sweepTimer ??= setTimeout(() => this.#sweep(), MARK_MS);
-  }
-
-  /** @param {View} view */
-  #unmarkRow({ element, sign }) {
-    element.classList.remove("added", "moved", "moved-up", "moved-down");
-    sign.textContent = "";
+    for (const index of view.fill(row))
+      this.#widths.see(index, view.cells[index]?.textContent ?? "");
   }
 
   /** Takes off the marks whose time is up, then puts the elements into reading order. */
@@ -347,17 +303,17 @@ export class Grid {
     const now = performance.now();
     let next = Infinity;
     for (const view of this.#views.values()) {
+      if (view.isUnsettled) view.settle();
       if (view.markedUntil === 0) continue;
       if (view.markedUntil > now) {
         next = Math.min(next, view.markedUntil - now);
         continue;
       }
-      view.markedUntil = 0;
-      this.#unmarkRow(view);
-      for (const cell of view.cells) cell.classList.remove("changed");
+      view.unmark();
     }
     if (this.#isOrderStale) this.#reorder(next === Infinity);
-    if (next !== Infinity) this.#sweepTimer = setTimeout(() => this.#sweep(), Math.max(next, 200));
+    if (next !== Infinity)
+      this.#sweepTimer = setTimeout(() => this.#sweep(), Math.max(next, SWEEP_MS));
   }
 
   /**
@@ -394,7 +350,9 @@ export class Grid {
   get active() {
     const view = this.#activePk === null ? undefined : this.#views.get(this.#activePk);
     const column = this.columns[this.#activeColumn];
-    return view === undefined || column === undefined ? null : { pk: view.pk, row: view.row, column };
+    return view === undefined || column === undefined
+      ? null
+      : { pk: view.pk, row: view.row, column };
   }
 
   /**
@@ -489,7 +447,7 @@ export class Grid {
 /** @param {Element} element */
 function followingUnmarked(element) {
   let next = element.nextElementSibling;
-  while (next !== null && /\b(added|moved|leaving)\b/.test(next.className)) {
+  while (next !== null && /\b(marked|leaving)\b/.test(next.className)) {
     next = next.nextElementSibling;
   }
   return next;

@@ -75,13 +75,22 @@ export function showIdentityForm(identity, onConnect, onInterrupt) {
     popover.hidePopover();
     onInterrupt();
   };
-  const drop = { type: "button", title: "Close the socket, and watch the page resume", click: interrupt };
+  const drop = {
+    type: "button",
+    title: "Close the socket, and watch the page resume",
+    click: interrupt,
+  };
   popover.replaceChildren(
     h(
       "form",
       { class: "query-form", "aria-label": "Connect as", submit },
       ...[tenant, user, token].map((input) =>
-        h("label", { class: "stacked" }, h("span", {}, input.getAttribute("aria-label") ?? ""), input),
+        h(
+          "label",
+          { class: "stacked" },
+          h("span", {}, input.getAttribute("aria-label") ?? ""),
+          input,
+        ),
       ),
       problem,
       h(
@@ -102,7 +111,12 @@ export function showIdentityForm(identity, onConnect, onInterrupt) {
  * @param {string} placeholder
  */
 function field(label, value, placeholder) {
-  const input = h("input", { "aria-label": label, placeholder, autocomplete: "off", spellcheck: "false" });
+  const input = h("input", {
+    "aria-label": label,
+    placeholder,
+    autocomplete: "off",
+    spellcheck: "false",
+  });
   input.value = value;
   return input;
 }

@@ -9,6 +9,9 @@
 
 import { print } from "./json.js";
 
+/** The codes of a `sync` that failed. They carry a `hashId`, yet the subscription goes on. */
+const SYNC_CODES = ["sync_timeout", "unknown_subscription", "bad_lsn"];
+
 /**
  * opening: subscribed, nothing seen yet (after a lost connection the old rows stay visible);
  * accepted: acked; live: rows are current up to `position`; ended: refused or ended by an error;
@@ -125,7 +128,7 @@ function snapshot(page, frame) {
  * @returns {Page}
  */
 function resumed(page, frame) {
-  // Without a position there was nothing to resume, so the rows this would make current are unknown.
+  // Without a position there was nothing to resume; what this would make current is unknown.
   if (page.position === null) return broken(page, "a resume that was not asked for");
   if (!isCursor(frame.cursor)) return broken(page, "a resume without a position");
   // The cursor tells how far the missing diffs will reach, or where the client stood; either way
@@ -209,8 +212,7 @@ function insert(rows, pks, pk, pos, row) {
  */
 function failed(page, frame) {
   const code = String(frame.code ?? "unknown");
-  // A failed `sync` answers a question about the subscription; it does not end it.
-  if (code.startsWith("sync_")) return page;
+  if (SYNC_CODES.includes(code)) return page;
   const message = String(frame.message ?? "The server ended this subscription.");
   return { ...page, phase: "ended", failure: { code, message, retry: frame.retry === true } };
 }

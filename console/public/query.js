@@ -11,7 +11,8 @@ import { Problem, integerText, kindOf, numberText, readBoolean } from "./values.
 /**
  * @typedef {import("./values.js").Column} Column
  * @typedef {{ column: string, operator: string, values: string[] }} Condition
- * @typedef {{ column: string, direction: "asc" | "desc", nulls: "default" | "first" | "last" }} SortKey
+ * @typedef {{ column: string, direction: "asc" | "desc",
+ *   nulls: "default" | "first" | "last" }} SortKey
  *
  * @typedef {object} Query
  * @property {string} table
@@ -253,7 +254,11 @@ function addCondition(query, [column = "", operator = "", ...values]) {
 function addSortKey(query, [column = "", way, nulls]) {
   if (column === "") return;
   const direction = way === "desc" ? "desc" : "asc";
-  query.order.push({ column, direction, nulls: nulls === "first" || nulls === "last" ? nulls : "default" });
+  query.order.push({
+    column,
+    direction,
+    nulls: nulls === "first" || nulls === "last" ? nulls : "default",
+  });
 }
 
 /** @param {string} text */

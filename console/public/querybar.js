@@ -59,21 +59,32 @@ export class QueryBar {
     this.match.textContent = query.match === "and" ? "all of" : "any of";
     this.filters.replaceChildren(
       ...query.conditions.map((condition, index) =>
-        this.#chip(describe(condition), "filter", (chip) => this.#editFilter(index, chip), () =>
-          this.#removed({ conditions: query.conditions.toSpliced(index, 1) }, this.addFilterButton),
+        this.#chip(
+          describe(condition),
+          "filter",
+          (chip) => this.#editFilter(index, chip),
+          () =>
+            this.#removed(
+              { conditions: query.conditions.toSpliced(index, 1) },
+              this.addFilterButton,
+            ),
         ),
       ),
     );
     this.orders.replaceChildren(
       ...query.order.map((key, index) =>
-        this.#chip(describeKey(key), "sort key", () => this.#editSort(index), () =>
-          this.#removed({ order: query.order.toSpliced(index, 1) }, this.addSortButton),
+        this.#chip(
+          describeKey(key),
+          "sort key",
+          () => this.#editSort(index),
+          () => this.#removed({ order: query.order.toSpliced(index, 1) }, this.addSortButton),
         ),
       ),
     );
     if (document.activeElement !== this.limit) this.limit.value = String(query.limit);
     const isOff = columns.length === 0;
-    for (const control of [this.addFilterButton, this.addSortButton, this.limit]) control.disabled = isOff;
+    for (const control of [this.addFilterButton, this.addSortButton, this.limit])
+      control.disabled = isOff;
   }
 
   /**
@@ -137,9 +148,18 @@ export class QueryBar {
    * @param {() => void} onRemove
    */
   #chip(text, what, onEdit, onRemove) {
-    const edit = { type: "button", class: "chip-text", title: text, "aria-label": `Edit ${what}: ${text}` };
+    const edit = {
+      type: "button",
+      class: "chip-text",
+      title: text,
+      "aria-label": `Edit ${what}: ${text}`,
+    };
     const chip = h("span", { class: "chip", role: "listitem" });
-    const remove = { type: "button", class: "chip-remove", "aria-label": `Remove ${what}: ${text}` };
+    const remove = {
+      type: "button",
+      class: "chip-remove",
+      "aria-label": `Remove ${what}: ${text}`,
+    };
     chip.append(
       h("button", { ...edit, click: () => onEdit(chip) }, text),
       h("button", { ...remove, click: onRemove }, "×"),
@@ -227,13 +247,21 @@ class FilterForm {
   constructor(columns, start, onApply) {
     this.columns = columns;
     this.values = start.values;
-    this.column = choice("Column", columns.map(({ name }) => [name, name]), start.column);
+    this.column = choice(
+      "Column",
+      columns.map(({ name }) => [name, name]),
+      start.column,
+    );
     this.operator = choice("Operator", [], "");
     this.fields = h("div", { class: "form-values" });
     this.problem = h("p", { class: "form-problem", role: "alert" });
     this.element = h(
       "form",
-      { class: "query-form", "aria-label": "Filter", submit: (/** @type {Event} */ event) => this.#submit(event, onApply) },
+      {
+        class: "query-form",
+        "aria-label": "Filter",
+        submit: (/** @type {Event} */ event) => this.#submit(event, onApply),
+      },
       h("div", { class: "form-row" }, this.column, this.operator),
       this.fields,
       this.problem,
@@ -253,7 +281,9 @@ class FilterForm {
     const column = this.#chosen;
     if (column === undefined) return;
     const names = operatorsFor(column);
-    const options = names.map((name) => h("option", { value: name }, OPERATORS[name]?.label ?? name));
+    const options = names.map((name) =>
+      h("option", { value: name }, OPERATORS[name]?.label ?? name),
+    );
     this.operator.replaceChildren(...options);
     this.operator.value = names.includes(wanted) ? wanted : (names[0] ?? "");
     this.#offerFields();
@@ -270,12 +300,23 @@ class FilterForm {
       case "one":
         this.fields.replaceChildren(
           isBoolean
-            ? choice("Value", [["true", "true"], ["false", "false"]], first || "true")
+            ? choice(
+                "Value",
+                [
+                  ["true", "true"],
+                  ["false", "false"],
+                ],
+                first || "true",
+              )
             : textField("Value", first),
         );
         break;
       case "two":
-        this.fields.replaceChildren(textField("From", first), h("span", {}, "and"), textField("To", second));
+        this.fields.replaceChildren(
+          textField("From", first),
+          h("span", {}, "and"),
+          textField("To", second),
+        );
         break;
       case "list":
         this.fields.replaceChildren(listField(this.values));
@@ -299,9 +340,16 @@ class FilterForm {
    */
   #submit(event, onApply) {
     event.preventDefault();
-    const condition = { column: this.column.value, operator: this.operator.value, values: this.#read() };
+    const condition = {
+      column: this.column.value,
+      operator: this.operator.value,
+      values: this.#read(),
+    };
     try {
-      toWire({ table: "", match: "and", conditions: [condition], order: [], limit: 1 }, this.columns);
+      toWire(
+        { table: "", match: "and", conditions: [condition], order: [], limit: 1 },
+        this.columns,
+      );
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       this.problem.textContent = error.message;
@@ -317,9 +365,24 @@ class FilterForm {
  * @param {(key: SortKey) => void} onApply
  */
 function sortForm(columns, start, onApply) {
-  const column = choice("Column", columns.map(({ name }) => [name, name]), start.column);
-  const direction = choice("Direction", [["asc", "ascending ↑"], ["desc", "descending ↓"]], start.direction);
-  const places = [["default", "nulls as usual"], ["first", "nulls first"], ["last", "nulls last"]];
+  const column = choice(
+    "Column",
+    columns.map(({ name }) => [name, name]),
+    start.column,
+  );
+  const direction = choice(
+    "Direction",
+    [
+      ["asc", "ascending ↑"],
+      ["desc", "descending ↓"],
+    ],
+    start.direction,
+  );
+  const places = [
+    ["default", "nulls as usual"],
+    ["first", "nulls first"],
+    ["last", "nulls last"],
+  ];
   const nulls = choice("Nulls", places, start.nulls);
   const submit = (/** @type {Event} */ event) => {
     event.preventDefault();
@@ -362,7 +425,11 @@ function textField(label, value) {
 
 /** @param {string[]} values */
 function listField(values) {
-  const area = h("textarea", { "aria-label": "Values, one a line", rows: 4, placeholder: "one value a line" });
+  const area = h("textarea", {
+    "aria-label": "Values, one a line",
+    rows: 4,
+    placeholder: "one value a line",
+  });
   area.value = values.join("\n");
   return area;
 }

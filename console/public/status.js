@@ -108,7 +108,8 @@ function setText(element, text) {
  * @param {View} view
  */
 function blankFor({ table, query, page, isListed, tableCount }) {
-  if (!isListed) return { title: "Waiting for the server", text: "The list of tables comes first." };
+  if (!isListed)
+    return { title: "Waiting for the server", text: "The list of tables comes first." };
   if (table === undefined && tableCount === 0) {
     const text = "Start the server with --demo, or create a table: it appears here by itself.";
     return { title: "There is no table yet", text };

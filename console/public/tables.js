@@ -20,7 +20,9 @@ import { plural } from "./frames.js";
  */
 export function tablesFrom(data) {
   if (!Array.isArray(data)) return [];
-  return data.filter((it) => typeof it?.name === "string" && Array.isArray(it.columns)).map(tableFrom);
+  return data
+    .filter((it) => typeof it?.name === "string" && Array.isArray(it.columns))
+    .map(tableFrom);
 }
 
 /**
@@ -34,7 +36,13 @@ function tableFrom(item) {
     nullable: column?.nullable !== false,
   }));
   const primaryKey = Array.isArray(item.primaryKey) ? item.primaryKey.map(String) : [];
-  return { name: item.name, columns, primaryKey, live: item.live !== false, note: String(item.note ?? "") };
+  return {
+    name: item.name,
+    columns,
+    primaryKey,
+    live: item.live !== false,
+    note: String(item.note ?? ""),
+  };
 }
 
 /**
@@ -93,9 +101,17 @@ export class TableList {
         title: note === "" ? `${name}: ${state}` : note,
         click: () => this.onChoose(name),
       },
-      h("span", { class: `dot ${live ? "dot-live" : "dot-still"}`, role: "img", "aria-label": state }),
+      h("span", {
+        class: `dot ${live ? "dot-live" : "dot-still"}`,
+        role: "img",
+        "aria-label": state,
+      }),
       h("span", { class: "table-name" }, name),
-      h("span", { class: "table-size", title: plural(columns.length, "column") }, String(columns.length)),
+      h(
+        "span",
+        { class: "table-size", title: plural(columns.length, "column") },
+        String(columns.length),
+      ),
     );
     return h("li", {}, button);
   }

@@ -2,14 +2,15 @@
  * Column values as a person reads and types them.
  *
  * `show` turns a JSON value into text for a cell, `read` turns typed text into a JSON value for a
- * write. Numbers stay text from the key press to the frame: neither direction makes a double of one.
+ * write. Numbers stay text from the key press to the frame: neither way makes a double of one.
  */
 
 import { JsonNumber, parse, print } from "./json.js";
 
 /**
  * @typedef {{ name: string, type: string, nullable: boolean }} Column
- * @typedef {"integer" | "decimal" | "float" | "boolean" | "text" | "moment" | "json" | "other"} Kind
+ * @typedef {"integer" | "decimal" | "float" | "boolean"
+ *   | "text" | "moment" | "json" | "other"} Kind
  */
 
 /** Something typed that cannot be sent; the message is a sentence for the person who typed it. */

@@ -52,7 +52,8 @@ export class Widths {
       const column = this.columns[index];
       // Room left over goes to text: numbers read best close to their heading.
       const isStretchy = column !== undefined && !isNumeric(column) && kindOf(column) !== "boolean";
-      return `minmax(${pixels}px, ${isStretchy ? `${Math.round(pixels)}fr` : `${pixels * 1.25}px`})`;
+      const most = isStretchy ? `${pixels}fr` : `${pixels * 1.25}px`;
+      return `minmax(${pixels}px, ${most})`;
     });
     const total = this.#pixels.reduce((sum, pixels) => sum + pixels, GUTTER_PX + ACTIONS_PX);
     element.style.setProperty("--tracks", `${GUTTER_PX}px ${tracks.join(" ")} ${ACTIONS_PX}px`);

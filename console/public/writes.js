@@ -1,4 +1,4 @@
-/** Insert, edit and delete, each one SQL procedure call; what the server refuses is said in words. */
+/** Insert, edit and delete, each one SQL procedure call; a refusal is said in words. */
 
 import { askForRow, askToDelete, sentenceOf } from "./dialogs.js";
 import { put } from "./json.js";
@@ -67,7 +67,8 @@ export class Writes {
       const answer = await this.connection.rpc("ADD_SINGLE", { table: name, payload });
       const added = Array.isArray(answer.data) ? answer.data[0] : undefined;
       this.onWrote(answer, () => {
-        if (primaryKey.length !== 1 || primaryKeyColumn === undefined || added === undefined) return;
+        if (primaryKey.length !== 1 || primaryKeyColumn === undefined || added === undefined)
+          return;
         const isOnPage = select(String(added[primaryKeyColumn]));
         if (!isOnPage) notify("Inserted. The row is outside this page.");
       });

@@ -1,7 +1,19 @@
 /** Demo tables for the fake server, and a writer that keeps them moving. */
 
-const NAMES = ["Ada Lovelace", "Grace Hopper", "Edsger Dijkstra", "Barbara Liskov", "Leslie Lamport",
-  "Radia Perlman", "Tony Hoare", "Frances Allen", "Ken Thompson", "Jim Gray", "Lynn Conway", "Butler Lampson"];
+const NAMES = [
+  "Ada Lovelace",
+  "Grace Hopper",
+  "Edsger Dijkstra",
+  "Barbara Liskov",
+  "Leslie Lamport",
+  "Radia Perlman",
+  "Tony Hoare",
+  "Frances Allen",
+  "Ken Thompson",
+  "Jim Gray",
+  "Lynn Conway",
+  "Butler Lampson",
+];
 const STATES = ["open", "paid", "packed", "shipped", "returned"];
 const CITIES = ["Lisbon", "Oslo", "Kyoto", "Quito", "Tartu", "Bergen", "Pune", "Porto"];
 
@@ -26,29 +38,52 @@ export function fillDemo(engine) {
   engine.create("demo", {
     name: "orders",
     primaryKey: ["id"],
-    columns: [column("id", "bigint"), column("customer", "text"), column("city", "text"), column("state", "text"),
-      column("items", "integer"), column("total", "numeric"), column("gift", "boolean"),
-      column("note", "text", true), column("placed_at", "timestamptz")],
+    columns: [
+      column("id", "bigint"),
+      column("customer", "text"),
+      column("city", "text"),
+      column("state", "text"),
+      column("items", "integer"),
+      column("total", "numeric"),
+      column("gift", "boolean"),
+      column("note", "text", true),
+      column("placed_at", "timestamptz"),
+    ],
   });
   engine.create("demo", {
     name: "tickets",
     primaryKey: ["id"],
-    columns: [column("id", "integer"), column("title", "text"), column("priority", "smallint"),
-      column("tags", "json", true), column("done", "boolean")],
+    columns: [
+      column("id", "integer"),
+      column("title", "text"),
+      column("priority", "smallint"),
+      column("tags", "json", true),
+      column("done", "boolean"),
+    ],
   });
   engine.create("demo", { name: "audit_log", primaryKey: [], columns: [column("line", "text")] });
   const money = () => `${5 + random(480)}.${String(random(100)).padStart(2, "0")}`;
   const orders = engine.table("demo", "orders");
-  const place = () => engine.insert(orders, {
-    customer: pick(NAMES), city: pick(CITIES), state: "open", items: 1 + random(9), total: money(),
-    gift: random(4) === 0, note: random(3) === 0 ? "leave at the door" : null,
-    placed_at: new Date(1_780_000_000_000 + random(90_000_000)).toISOString(),
-  });
+  const place = () =>
+    engine.insert(orders, {
+      customer: pick(NAMES),
+      city: pick(CITIES),
+      state: "open",
+      items: 1 + random(9),
+      total: money(),
+      gift: random(4) === 0,
+      note: random(3) === 0 ? "leave at the door" : null,
+      placed_at: new Date(1_780_000_000_000 + random(90_000_000)).toISOString(),
+    });
   for (let count = 0; count < 60; count += 1) place();
   const tickets = engine.table("demo", "tickets");
   for (let count = 0; count < 24; count += 1) {
-    engine.insert(tickets, { title: `Ticket for ${pick(CITIES)}`, priority: random(5),
-      tags: { area: pick(CITIES), hot: random(2) === 0 }, done: random(2) === 0 });
+    engine.insert(tickets, {
+      title: `Ticket for ${pick(CITIES)}`,
+      priority: random(5),
+      tags: { area: pick(CITIES), hot: random(2) === 0 },
+      done: random(2) === 0,
+    });
   }
   const timer = setInterval(() => {
     const dice = random(10);

@@ -69,7 +69,8 @@ export class Engine {
       row[column.name] = value === undefined ? defaultOf(table, column) : checked(column, value);
     }
     const pk = pkOf(table, row);
-    if (table.rows.has(pk)) throw new Refused("conflict", `a row with the key ${pk} exists already`);
+    if (table.rows.has(pk))
+      throw new Refused("conflict", `a row with the key ${pk} exists already`);
     return { row, lsn: this.commit(table, [[pk, row]]) };
   }
 
@@ -77,9 +78,16 @@ export class Engine {
     const before = table.rows.get(pk);
     if (!before) return null;
     const row = { ...before };
-    for (const [name, value] of Object.entries(updates)) row[name] = checked(columnOf(table, name), value);
+    for (const [name, value] of Object.entries(updates))
+      row[name] = checked(columnOf(table, name), value);
     const newPk = pkOf(table, row);
-    const writes = newPk === pk ? [[pk, row]] : [[pk, null], [newPk, row]];
+    const writes =
+      newPk === pk
+        ? [[pk, row]]
+        : [
+            [pk, null],
+            [newPk, row],
+          ];
     return { row, lsn: this.commit(table, writes) };
   }
 
@@ -94,7 +102,15 @@ export class Engine {
     let channel = this.channels.get(key);
     if (!channel) {
       const page = pageOf(table, query);
-      channel = { table, query, page, epoch: (this.epoch += 1), offset: 0, tail: [], listeners: new Set() };
+      channel = {
+        table,
+        query,
+        page,
+        epoch: (this.epoch += 1),
+        offset: 0,
+        tail: [],
+        listeners: new Set(),
+      };
       this.channels.set(key, channel);
     }
     return channel;
@@ -166,7 +182,8 @@ function defaultOf(table, column) {
   throw new Refused("not_null", `${column.name} must not be null`);
 }
 
-const isNumeric = ({ type }) => ["smallint", "integer", "bigint", "real", "double", "numeric"].includes(type);
+const isNumeric = ({ type }) =>
+  ["smallint", "integer", "bigint", "real", "double", "numeric"].includes(type);
 
 /** A value in the form rows have it: `bigint` and `numeric` are decimal strings. */
 function checked(column, value) {
@@ -192,7 +209,10 @@ function checked(column, value) {
 
 function pageOf(table, query) {
   const rows = [...table.rows.values()].filter((row) => holds(table, query.wrapper, row));
-  const order = [...(query.order ?? []), ...table.primaryKey.map((field) => ({ field, sort: "ASC_DEFAULT" }))];
+  const order = [
+    ...(query.order ?? []),
+    ...table.primaryKey.map((field) => ({ field, sort: "ASC_DEFAULT" })),
+  ];
   rows.sort((left, right) => {
     for (const { field, sort = "DESC_DEFAULT" } of order) {
       const way = compareSorted(columnOf(table, field), sort, left[field], right[field]);
@@ -208,7 +228,7 @@ function compareSorted(column, sort, left, right) {
   const isDescending = sort.startsWith("DESC");
   if (left === null || right === null) {
     if (left === right) return 0;
-    const isFirst = sort.endsWith("NULLS_FIRST") || (sort === "DESC_DEFAULT");
+    const isFirst = sort.endsWith("NULLS_FIRST") || sort === "DESC_DEFAULT";
     return (left === null) === isFirst ? -1 : 1;
   }
   const way = compare(column, left, right);
@@ -237,7 +257,8 @@ function untag(column, tagged) {
   if (tag === "RangeValue") return [untag(column, body.low), untag(column, body.high)];
   if (tag.endsWith("List")) return body.values.map(String);
   const text = String(body.value);
-  if (tag === "StringValue" && isNumeric(column)) throw new Refused("bad_value", `${column.name} takes a number`);
+  if (tag === "StringValue" && isNumeric(column))
+    throw new Refused("bad_value", `${column.name} takes a number`);
   if (column.type === "date" && !/^\d{4}-\d\d-\d\d$/.test(text)) {
     throw new Refused("bad_value", `${column.name} takes a date, not ${JSON.stringify(text)}`);
   }
@@ -306,7 +327,11 @@ export function diff(table, before, after) {
     const previous = index === 0 ? -1 : work.findIndex((it) => pk(it) === pk(after[index - 1]));
     const pos = previous + 1;
     work.splice(pos, 0, row);
-    changes.push(from < 0 ? { kind: "added", pk: key, pos, row } : { kind: "modified", pk: key, from, pos, row });
+    changes.push(
+      from < 0
+        ? { kind: "added", pk: key, pos, row }
+        : { kind: "modified", pk: key, from, pos, row },
+    );
   });
   return changes;
 }

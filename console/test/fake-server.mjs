@@ -66,7 +66,11 @@ class Session {
     this.tenant = searchParams.get("tenant") ?? "demo";
     socket.on("message", (data, isBinary) => isBinary || this.message(String(data)));
     socket.on("close", () => this.subscriptions.forEach((end) => end()));
-    this.send({ type: "welcome", data: { connectionId: "fake", connectedClients: 1 }, timestamp: Date.now() });
+    this.send({
+      type: "welcome",
+      data: { connectionId: "fake", connectedClients: 1 },
+      timestamp: Date.now(),
+    });
   }
 
   send(frame) {
@@ -81,7 +85,8 @@ class Session {
     } catch (error) {
       const { code = "bad_request", message } = error;
       const { hashId, correlationId, method } = frame ?? {};
-      if (frame?.op === "rpc") this.send({ op: "rpcResult", method, correlationId, ok: false, error: message, code });
+      if (frame?.op === "rpc")
+        this.send({ op: "rpcResult", method, correlationId, ok: false, error: message, code });
       else this.send({ op: "error", code, message, retry: false, hashId });
     }
   }
@@ -96,7 +101,8 @@ class Session {
         this.subscriptions.get(frame.hashId)?.();
         return this.subscriptions.delete(frame.hashId);
       case "sync":
-        if (!this.subscriptions.has(frame.hashId)) throw new Refused("unknown_subscription", "no such subscription");
+        if (!this.subscriptions.has(frame.hashId))
+          throw new Refused("unknown_subscription", "no such subscription");
         return this.send({ op: "synced", hashId: frame.hashId, lsn: frame.lsn });
       case "rpc":
         return this.rpc(frame);
@@ -106,7 +112,8 @@ class Session {
   }
 
   subscribe({ table, hashId, query, resume }) {
-    if (!(query.limit >= 1 && query.limit <= 1000)) throw new Refused("bad_limit", "limit is 1 to 1000");
+    if (!(query.limit >= 1 && query.limit <= 1000))
+      throw new Refused("bad_limit", "limit is 1 to 1000");
     this.subscriptions.get(hashId)?.();
     const channel = this.engine.channel(this.tenant, table, query);
     this.send({ op: "ack", hashId });
@@ -158,7 +165,13 @@ class Session {
   }
 }
 
-const TYPE_NAMES = { bigInt: "bigint", doublePrecision: "double", boolean_: "boolean", boolean: "boolean", jsonb: "json" };
+const TYPE_NAMES = {
+  bigInt: "bigint",
+  doublePrecision: "double",
+  boolean_: "boolean",
+  boolean: "boolean",
+  jsonb: "json",
+};
 
 function definitionOf({ name, columns }) {
   return {

@@ -47,7 +47,10 @@ async function startReal(binary) {
 function addressFrom(child) {
   return new Promise((resolve, reject) => {
     const said = [];
-    const timer = setTimeout(() => reject(new Error(`no address in time:\n${said.join("\n")}`)), PATIENCE_MS);
+    const timer = setTimeout(
+      () => reject(new Error(`no address in time:\n${said.join("\n")}`)),
+      PATIENCE_MS,
+    );
     for (const stream of [child.stdout, child.stderr]) {
       createInterface({ input: stream }).on("line", (line) => {
         // Reading goes on for ever: a full pipe would stop the server.
@@ -59,7 +62,9 @@ function addressFrom(child) {
       });
     }
     child.once("error", reject);
-    child.once("exit", (code) => reject(new Error(`the server ended with ${code}:\n${said.join("\n")}`)));
+    child.once("exit", (code) =>
+      reject(new Error(`the server ended with ${code}:\n${said.join("\n")}`)),
+    );
   });
 }
 
@@ -107,13 +112,20 @@ export class Outside {
 
   rpc(method, table, payload) {
     const correlationId = `outside-${(this.serial += 1)}`;
-    const answer = new Promise((resolve, reject) => this.calls.set(correlationId, { resolve, reject }));
+    const answer = new Promise((resolve, reject) =>
+      this.calls.set(correlationId, { resolve, reject }),
+    );
     this.socket.send(print({ op: "rpc", method, table, payload, correlationId }));
     return answer;
   }
 
   async createStock() {
-    const column = (name, dataType, isNullable = true, constraints = []) => ({ name, dataType, isNullable, constraints });
+    const column = (name, dataType, isNullable = true, constraints = []) => ({
+      name,
+      dataType,
+      isNullable,
+      constraints,
+    });
     const columns = [
       column("id", "bigInt", false, ["primaryKey"]),
       column("name", "text", false),
@@ -131,7 +143,11 @@ export class Outside {
   }
 
   update(id, updates) {
-    return this.rpc("UPDATE_SINGLE", "stock", { primaryKeyColumn: "id", primaryId: String(id), updates });
+    return this.rpc("UPDATE_SINGLE", "stock", {
+      primaryKeyColumn: "id",
+      primaryId: String(id),
+      updates,
+    });
   }
 
   remove(id) {
@@ -173,13 +189,19 @@ function watchSockets() {
 /** The console on a screen, and what a test asks it. */
 export class Screen {
   static async open(browser, url, { tenant, hash = "", ...options }) {
-    const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+    const context = await browser.newContext({
+      viewport: { width: 1280, height: 800 },
+      ...options,
+    });
     const page = await context.newPage();
     page.setDefaultTimeout(PATIENCE_MS);
     await page.addInitScript(watchSockets);
     const screen = new Screen(context, page);
     page.on("pageerror", (error) => screen.trouble.push(String(error)));
-    page.on("console", (message) => message.type() === "error" && screen.trouble.push(message.text()));
+    page.on(
+      "console",
+      (message) => message.type() === "error" && screen.trouble.push(message.text()),
+    );
     await page.goto(`${url}/?tenant=${tenant}${hash}`);
     return screen;
   }
@@ -196,7 +218,10 @@ export class Screen {
       const heads = [...document.querySelectorAll(".head-name")].map((head) => head.textContent);
       const index = heads.indexOf(wanted);
       return [...document.querySelectorAll(".row:not(.leaving)")]
-        .sort((a, b) => Number(a.getAttribute("aria-rowindex")) - Number(b.getAttribute("aria-rowindex")))
+        .sort(
+          (a, b) =>
+            Number(a.getAttribute("aria-rowindex")) - Number(b.getAttribute("aria-rowindex")),
+        )
         .map((row) => row.querySelector(`[data-column="${index}"]`)?.textContent);
     }, name);
   }
@@ -224,7 +249,10 @@ export class Screen {
   }
 
   press(...keys) {
-    return keys.reduce((before, key) => before.then(() => this.page.keyboard.press(key)), Promise.resolve());
+    return keys.reduce(
+      (before, key) => before.then(() => this.page.keyboard.press(key)),
+      Promise.resolve(),
+    );
   }
 
   text(selector) {

@@ -1,4 +1,4 @@
-/** Proves that JSON passes through the console without losing a digit, and that bad JSON is refused. */
+/** Proves that JSON passes through without losing a digit, and that bad JSON is refused. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -21,8 +21,24 @@ for (const text of exact) {
 
 test("whatever JSON.parse reads without loss, parse reads alike", () => {
   const values = [
-    null, true, false, 0, -1, 1.5, 2 ** 53, "", "plain", 'quotes " and \\ and \\" and \n', "\u2028é😀",
-    [], {}, [[]], { a: {} }, { a: [1, { b: null }], "": 0, "a b": "\\" }, '\\\\"', "ends with \\",
+    null,
+    true,
+    false,
+    0,
+    -1,
+    1.5,
+    2 ** 53,
+    "",
+    "plain",
+    'quotes " and \\ and \\" and \n',
+    "\u2028é😀",
+    [],
+    {},
+    [[]],
+    { a: {} },
+    { a: [1, { b: null }], "": 0, "a b": "\\" },
+    '\\\\"',
+    "ends with \\",
   ];
   for (const value of values) {
     const text = JSON.stringify(value);
@@ -42,7 +58,26 @@ test("a column called __proto__ is a column", () => {
   assert.equal(print(object), '{"__proto__":{"polluted":true},"b":1}');
 });
 
-const bad = ["", "{", "[1,]", '{"a"}', '{"a":1,}', "01", "1.", ".5", "+1", "tru", "nul", '"a', '"\n"', "1 2", "{1:2}", "[1}", "NaN", "'a'"];
+const bad = [
+  "",
+  "{",
+  "[1,]",
+  '{"a"}',
+  '{"a":1,}',
+  "01",
+  "1.",
+  ".5",
+  "+1",
+  "tru",
+  "nul",
+  '"a',
+  '"\n"',
+  "1 2",
+  "{1:2}",
+  "[1}",
+  "NaN",
+  "'a'",
+];
 for (const text of bad) {
   test(`${JSON.stringify(text)} is not JSON`, () => {
     assert.throws(() => JSON.parse(text));

@@ -72,7 +72,13 @@ test("a lost connection keeps rows and position; resumed makes them live again",
   const gone = lost(run([snapshot(["a"]), diff([], "1-9")]));
   assert.equal(gone.phase, "opening");
   assert.deepEqual([gone.pks, gone.position], [["a"], "1-9"]);
-  const back = run([{ op: "ack", hashId: "q" }, { op: "resumed", hashId: "q", cursor: { position: "1-9" } }], gone);
+  const back = run(
+    [
+      { op: "ack", hashId: "q" },
+      { op: "resumed", hashId: "q", cursor: { position: "1-9" } },
+    ],
+    gone,
+  );
   assert.equal(back.phase, "live");
   const next = reduce(back, diff([{ kind: "removed", pk: "a", from: 0 }], "1-10"));
   assert.deepEqual([next.pks, next.position], [[], "1-10"]);
@@ -86,16 +92,29 @@ test("a resume that could not be complete is a snapshot, and replaces everything
 
 test("frames of another subscription, and unknown ops, change nothing", () => {
   const page = run([snapshot(["a"])]);
-  assert.equal(reduce(page, { ...diff([{ kind: "removed", pk: "a", from: 0 }]), hashId: "other" }), page);
+  assert.equal(
+    reduce(page, { ...diff([{ kind: "removed", pk: "a", from: 0 }]), hashId: "other" }),
+    page,
+  );
   assert.equal(reduce(page, { op: "rangeIndex", hashId: "q", pks: [] }), page);
   assert.equal(reduce(page, { type: "welcome" }), page);
 });
 
 test("an error ends the subscription, a failed sync does not", () => {
   const page = run([snapshot(["a"])]);
-  const late = { op: "error", hashId: "q", code: "sync_timeout", message: "not yet", retry: true };
-  assert.equal(reduce(page, late), page);
-  const error = { op: "error", hashId: "q", code: "bad_query", message: "no such column", retry: false };
+  for (const code of ["sync_timeout", "unknown_subscription", "bad_lsn"]) {
+    assert.equal(
+      reduce(page, { op: "error", hashId: "q", code, message: "no", retry: true }),
+      page,
+    );
+  }
+  const error = {
+    op: "error",
+    hashId: "q",
+    code: "bad_query",
+    message: "no such column",
+    retry: false,
+  };
   const ended = reduce(page, error);
   assert.equal(ended.phase, "ended");
   assert.deepEqual(ended.failure, { code: "bad_query", message: "no such column", retry: false });
@@ -132,7 +151,13 @@ test("a diff before any page, a snapshot without keys, a resume of nothing: brok
 
 test("marks tell added from changed, the columns that differ, and the way a row moved", () => {
   const page = run([
-    { ...snapshot(["a", "b"]), rows: [{ id: "a", n: 1, doc: { x: [1] } }, { id: "b", n: 2, doc: null }] },
+    {
+      ...snapshot(["a", "b"]),
+      rows: [
+        { id: "a", n: 1, doc: { x: [1] } },
+        { id: "b", n: 2, doc: null },
+      ],
+    },
   ]);
   const frame = diff([
     { kind: "removed", pk: "a", from: 0 },
@@ -144,7 +169,9 @@ test("marks tell added from changed, the columns that differ, and the way a row 
     { kind: "added", pk: "c", move: "still", columns: [] },
     { kind: "changed", pk: "b", move: "up", columns: ["n"] },
   ]);
-  const same = diff([{ kind: "modified", pk: "a", from: 0, pos: 1, row: { id: "a", n: 1, doc: { x: [1] } } }]);
+  const same = diff([
+    { kind: "modified", pk: "a", from: 0, pos: 1, row: { id: "a", n: 1, doc: { x: [1] } } },
+  ]);
   assert.deepEqual(marks(page, same), [{ kind: "changed", pk: "a", move: "down", columns: [] }]);
 });
 
@@ -158,7 +185,10 @@ test("whatever a page becomes, replaying its diffs gives exactly that page", () 
     page = reduce(page, diff(diffOf(table, rows, next), `1-${step + 1}`));
     assert.equal(page.phase, "live", `step ${step}`);
     assert.deepEqual(page.rows, next, `step ${step}`);
-    assert.deepEqual(page.pks, next.map(({ id }) => id));
+    assert.deepEqual(
+      page.pks,
+      next.map(({ id }) => id),
+    );
     rows = next;
   }
 });
@@ -167,9 +197,14 @@ test("whatever a page becomes, replaying its diffs gives exactly that page", () 
 function mutated(rows, random) {
   const kept = rows.filter(() => random(6) !== 0);
   const changed = kept.map((row) => (random(4) === 0 ? { ...row, rank: random(1000) } : row));
-  const fresh = Array.from({ length: random(4) }, () => ({ id: `r${random(1e9)}`, rank: random(1000) }));
+  const fresh = Array.from({ length: random(4) }, () => ({
+    id: `r${random(1e9)}`,
+    rank: random(1000),
+  }));
   const unique = new Map([...changed, ...fresh].map((row) => [row.id, row]));
-  return [...unique.values()].sort((a, b) => a.rank - b.rank || (a.id < b.id ? -1 : 1)).slice(0, 20);
+  return [...unique.values()]
+    .sort((a, b) => a.rank - b.rank || (a.id < b.id ? -1 : 1))
+    .slice(0, 20);
 }
 
 function seeded(seed) {

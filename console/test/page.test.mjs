@@ -21,7 +21,15 @@ after(async () => {
 
 const STOCK = [
   { id: 1, name: "anchor", qty: 5, price: "10.50", note: null, due: "2026-01-05", big: "1" },
-  { id: 2, name: "buoy", qty: 9, price: "2.25", note: "red", due: "2026-02-01", big: "9007199254740993" },
+  {
+    id: 2,
+    name: "buoy",
+    qty: 9,
+    price: "2.25",
+    note: "red",
+    due: "2026-02-01",
+    big: "9007199254740993",
+  },
   { id: 3, name: "cleat", qty: 1, price: "7.00", note: null, due: null, big: null },
   { id: 4, name: "davit", qty: 7, price: "99.99", note: "left", due: "2026-03-09", big: "-4" },
 ];
@@ -44,45 +52,53 @@ function screenTest(name, { hash = "#stock", rows = STOCK, ...options }, body) {
   });
 }
 
-screenTest("a table loads, and what others write appears by itself", { hash: "" }, async (screen, outside) => {
-  await screen.showsColumn("name", ["anchor", "buoy", "cleat", "davit"]);
-  await screen.showsColumn("big", ["1", "9007199254740993", "null", "-4"]);
-  await screen.until(() => screen.text("#connection-text"), "Live");
-  assert.match(await screen.page.title(), /^stock/);
-  await outside.add({ id: 5, name: "eyelet", qty: 3 });
-  await screen.showsColumn("name", ["anchor", "buoy", "cleat", "davit", "eyelet"]);
-  await screen.page.waitForSelector('.row.added[data-pk="5"]');
-  await outside.remove(2);
-  await screen.showsColumn("name", ["anchor", "cleat", "davit", "eyelet"]);
-});
+screenTest(
+  "a table loads, and what others write appears by itself",
+  { hash: "" },
+  async (screen, outside) => {
+    await screen.showsColumn("name", ["anchor", "buoy", "cleat", "davit"]);
+    await screen.showsColumn("big", ["1", "9007199254740993", "null", "-4"]);
+    await screen.until(() => screen.text("#connection-text"), "Live");
+    assert.match(await screen.page.title(), /^stock/);
+    await outside.add({ id: 5, name: "eyelet", qty: 3 });
+    await screen.showsColumn("name", ["anchor", "buoy", "cleat", "davit", "eyelet"]);
+    await screen.page.waitForSelector('.row.added[data-pk="5"]');
+    await outside.remove(2);
+    await screen.showsColumn("name", ["anchor", "cleat", "davit", "eyelet"]);
+  },
+);
 
-screenTest("filters and order are made with the keyboard, and stay in the address", {}, async (screen, outside) => {
-  await screen.showsColumn("id", ["1", "2", "3", "4"]);
-  await screen.press("/");
-  await screen.page.getByLabel("Column", { exact: true }).selectOption("qty");
-  await screen.page.getByLabel("Operator").selectOption("greaterThan");
-  await screen.page.getByLabel("Value").fill("4");
-  await screen.press("Enter");
-  await screen.showsColumn("id", ["1", "2", "4"]);
-  const sortByQty = screen.page.getByRole("columnheader", { name: /^qty/ }).getByRole("button");
-  await sortByQty.click();
-  await screen.showsColumn("qty", ["5", "7", "9"]);
-  await sortByQty.click();
-  await screen.showsColumn("qty", ["9", "7", "5"]);
-  await outside.update(3, { qty: 8 });
-  await screen.showsColumn("qty", ["9", "8", "7", "5"]);
-  await screen.page.getByLabel("Limit").fill("2");
-  await screen.press("Enter");
-  await screen.showsColumn("qty", ["9", "8"]);
-  assert.match(screen.page.url(), /#stock\?where=qty:greaterThan:4&order=qty:desc&limit=2$/);
-  await screen.page.reload();
-  await screen.showsColumn("qty", ["9", "8"]);
-  await screen.page.goBack();
-  await screen.showsColumn("qty", ["9", "8", "7", "5"]);
-  await screen.page.getByRole("button", { name: "Remove filter: qty > 4" }).click();
-  await screen.page.getByRole("button", { name: "Remove sort key: qty ↓" }).click();
-  await screen.showsColumn("id", ["1", "2", "3", "4"]);
-});
+screenTest(
+  "filters and order are made with the keyboard, and stay in the address",
+  {},
+  async (screen, outside) => {
+    await screen.showsColumn("id", ["1", "2", "3", "4"]);
+    await screen.press("/");
+    await screen.page.getByLabel("Column", { exact: true }).selectOption("qty");
+    await screen.page.getByLabel("Operator").selectOption("greaterThan");
+    await screen.page.getByLabel("Value").fill("4");
+    await screen.press("Enter");
+    await screen.showsColumn("id", ["1", "2", "4"]);
+    const sortByQty = screen.page.getByRole("columnheader", { name: /^qty/ }).getByRole("button");
+    await sortByQty.click();
+    await screen.showsColumn("qty", ["5", "7", "9"]);
+    await sortByQty.click();
+    await screen.showsColumn("qty", ["9", "7", "5"]);
+    await outside.update(3, { qty: 8 });
+    await screen.showsColumn("qty", ["9", "8", "7", "5"]);
+    await screen.page.getByLabel("Limit").fill("2");
+    await screen.press("Enter");
+    await screen.showsColumn("qty", ["9", "8"]);
+    assert.match(screen.page.url(), /#stock\?where=qty:greaterThan:4&order=qty:desc&limit=2$/);
+    await screen.page.reload();
+    await screen.showsColumn("qty", ["9", "8"]);
+    await screen.page.goBack();
+    await screen.showsColumn("qty", ["9", "8", "7", "5"]);
+    await screen.page.getByRole("button", { name: "Remove filter: qty > 4" }).click();
+    await screen.page.getByRole("button", { name: "Remove sort key: qty ↓" }).click();
+    await screen.showsColumn("id", ["1", "2", "3", "4"]);
+  },
+);
 
 const filters = [
   ["where=qty:between:5:7", ["1", "4"]],
@@ -104,12 +120,16 @@ const filters = [
   ["order=note:asc:first&order=id:desc", ["3", "1", "4", "2"]],
   ["order=note:desc:last", ["2", "4", "1", "3"]],
 ];
-screenTest("each operator, both matches and the place of nulls do what their address says", {}, async (screen) => {
-  for (const [query, ids] of filters) {
-    await screen.page.evaluate((hash) => (location.hash = hash), `#stock?${query}`);
-    await screen.until(async () => [query, await screen.column("id")], [query, ids]);
-  }
-});
+screenTest(
+  "each operator, both matches and the place of nulls do what their address says",
+  {},
+  async (screen) => {
+    for (const [query, ids] of filters) {
+      await screen.page.evaluate((hash) => (location.hash = hash), `#stock?${query}`);
+      await screen.until(async () => [query, await screen.column("id")], [query, ids]);
+    }
+  },
+);
 
 screenTest("a changed cell flashes, and only that cell", {}, async (screen, outside) => {
   await screen.showsColumn("qty", ["5", "9", "1", "7"]);
@@ -120,17 +140,24 @@ screenTest("a changed cell flashes, and only that cell", {}, async (screen, outs
   await screen.page.waitForFunction(() => document.querySelector(".changed") === null);
 });
 
-screenTest("a moved row is marked with its way, and reading order follows", { hash: "#stock?order=qty:desc" }, async (screen, outside) => {
-  await screen.showsColumn("id", ["2", "4", "1", "3"]);
-  await outside.update(3, { qty: 100 });
-  await screen.page.waitForSelector('.row.moved-up[data-pk="3"][aria-rowindex="2"]');
-  assert.equal(await screen.text('.row[data-pk="3"] .sign'), "▲");
-  await outside.update(2, { qty: 0 });
-  await screen.page.waitForSelector('.row.moved-down[data-pk="2"][aria-rowindex="5"]');
-  // Once the marks are gone the elements stand in the order a screen reader should read.
-  const inDocument = () => screen.page.evaluate(() => [...document.querySelectorAll(".row")].map((row) => row.dataset.pk));
-  await screen.until(inDocument, ["3", "4", "1", "2"]);
-});
+screenTest(
+  "a moved row is marked with its way, and reading order follows",
+  { hash: "#stock?order=qty:desc" },
+  async (screen, outside) => {
+    await screen.showsColumn("id", ["2", "4", "1", "3"]);
+    await outside.update(3, { qty: 100 });
+    await screen.page.waitForSelector('.row.moved-up[data-pk="3"][aria-rowindex="2"]');
+    assert.equal(await screen.text('.row[data-pk="3"] .sign'), "▲");
+    await outside.update(2, { qty: 0 });
+    await screen.page.waitForSelector('.row.moved-down[data-pk="2"][aria-rowindex="5"]');
+    // Once the marks are gone the elements stand in the order a screen reader should read.
+    const inDocument = () =>
+      screen.page.evaluate(() =>
+        [...document.querySelectorAll(".row")].map((row) => row.dataset.pk),
+      );
+    await screen.until(inDocument, ["3", "4", "1", "2"]);
+  },
+);
 
 screenTest("a cell is edited in place, digit for digit", {}, async (screen, outside) => {
   await screen.cell(1, "name").dblclick();
@@ -146,8 +173,13 @@ screenTest("a cell is edited in place, digit for digit", {}, async (screen, outs
   await screen.press("Alt+n");
   await screen.showsColumn("note", ["null", "null", "null", "left"]);
   const [first, second, third] = await outside.rows();
-  assert.deepEqual([first.name, second.note, String(third.big)], ["anchor, large", null, "9223372036854775807"]);
-  await screen.page.waitForFunction(() => document.getElementById("own-write").textContent.endsWith("s"));
+  assert.deepEqual(
+    [first.name, second.note, String(third.big)],
+    ["anchor, large", null, "9223372036854775807"],
+  );
+  await screen.page.waitForFunction(() =>
+    document.getElementById("own-write").textContent.endsWith("s"),
+  );
 });
 
 screenTest("Escape and an untouched field write nothing", {}, async (screen) => {
@@ -158,128 +190,178 @@ screenTest("Escape and an untouched field write nothing", {}, async (screen) => 
   await screen.press("Escape");
   assert.equal(await screen.page.locator(".editor").count(), 0);
   const sent = await screen.watched("sent");
-  assert.deepEqual(sent.filter(({ method }) => method === "UPDATE_SINGLE"), []);
+  assert.deepEqual(
+    sent.filter(({ method }) => method === "UPDATE_SINGLE"),
+    [],
+  );
 });
 
-screenTest("the field follows its row, and outlives it", { hash: "#stock?order=qty:desc" }, async (screen, outside) => {
-  await screen.showsColumn("id", ["2", "4", "1", "3"]);
-  await screen.cell(1, "name").dblclick();
-  await screen.page.keyboard.type("half typ");
-  const topOfEditor = () => screen.page.evaluate(() => new DOMMatrix(getComputedStyle(document.querySelector(".editor")).transform).f);
-  const before = await topOfEditor();
-  await outside.update(1, { qty: 50 });
-  await screen.showsColumn("id", ["1", "2", "4", "3"]);
-  await screen.until(async () => (await topOfEditor()) < before, true);
-  await outside.remove(1);
-  await screen.showsColumn("id", ["2", "4", "3"]);
-  await screen.page.waitForFunction(() => document.querySelector(".editor-note").textContent.includes("left the page"));
-  assert.equal(await screen.page.locator(".editor input").inputValue(), "half typ");
-});
+screenTest(
+  "the field follows its row, and outlives it",
+  { hash: "#stock?order=qty:desc" },
+  async (screen, outside) => {
+    await screen.showsColumn("id", ["2", "4", "1", "3"]);
+    await screen.cell(1, "name").dblclick();
+    await screen.page.keyboard.type("half typ");
+    const topOfEditor = () =>
+      screen.page.evaluate(
+        () => new DOMMatrix(getComputedStyle(document.querySelector(".editor")).transform).f,
+      );
+    const before = await topOfEditor();
+    await outside.update(1, { qty: 50 });
+    await screen.showsColumn("id", ["1", "2", "4", "3"]);
+    await screen.until(async () => (await topOfEditor()) < before, true);
+    await outside.remove(1);
+    await screen.showsColumn("id", ["2", "4", "3"]);
+    await screen.page.waitForFunction(() =>
+      document.querySelector(".editor-note").textContent.includes("left the page"),
+    );
+    assert.equal(await screen.page.locator(".editor input").inputValue(), "half typ");
+  },
+);
 
-screenTest("a row is inserted by the form, and becomes the active one", {}, async (screen, outside) => {
-  await screen.showsColumn("id", ["1", "2", "3", "4"]);
-  await screen.press("n");
-  const form = screen.page.getByRole("dialog");
-  await form.getByLabel("id", { exact: true }).fill("7");
-  await form.getByLabel("name", { exact: true }).fill("grapnel");
-  await form.getByLabel("price", { exact: true }).fill("12345678901234567890.5");
-  await form.getByLabel("note is null").click();
-  await form.getByRole("button", { name: "Insert" }).click();
-  await screen.showsColumn("name", ["anchor", "buoy", "cleat", "davit", "grapnel"]);
-  await screen.page.waitForSelector('.row.active[data-pk="7"]');
-  const rows = await outside.rows();
-  assert.deepEqual(String(rows[4].price), "12345678901234567890.5");
-  const sent = (await screen.watched("sent")).find(({ method }) => method === "ADD_SINGLE");
-  assert.deepEqual(Object.keys(sent.payload.row), ["id", "name", "price", "note"]);
-});
+screenTest(
+  "a row is inserted by the form, and becomes the active one",
+  {},
+  async (screen, outside) => {
+    await screen.showsColumn("id", ["1", "2", "3", "4"]);
+    await screen.press("n");
+    const form = screen.page.getByRole("dialog");
+    await form.getByLabel("id", { exact: true }).fill("7");
+    await form.getByLabel("name", { exact: true }).fill("grapnel");
+    await form.getByLabel("price", { exact: true }).fill("12345678901234567890.5");
+    await form.getByLabel("note is null").click();
+    await form.getByRole("button", { name: "Insert" }).click();
+    await screen.showsColumn("name", ["anchor", "buoy", "cleat", "davit", "grapnel"]);
+    await screen.page.waitForSelector('.row.active[data-pk="7"]');
+    const rows = await outside.rows();
+    assert.deepEqual(String(rows[4].price), "12345678901234567890.5");
+    const sent = (await screen.watched("sent")).find(({ method }) => method === "ADD_SINGLE");
+    assert.deepEqual(Object.keys(sent.payload.row), ["id", "name", "price", "note"]);
+  },
+);
 
-screenTest("a row is deleted after a question, with the keyboard alone", {}, async (screen, outside) => {
-  await screen.showsColumn("id", ["1", "2", "3", "4"]);
-  await screen.press("j", "j", "Delete");
-  await screen.page.waitForSelector("#delete-dialog[open]");
-  await screen.press("Escape");
-  assert.deepEqual(await screen.column("id"), ["1", "2", "3", "4"]);
-  await screen.press("Delete", "Enter");
-  await screen.showsColumn("id", ["1", "3", "4"]);
-  assert.deepEqual((await outside.rows()).map(({ id }) => String(id)), ["1", "3", "4"]);
-  await screen.page.waitForSelector('.row.active[data-pk="3"]');
-});
+screenTest(
+  "a row is deleted after a question, with the keyboard alone",
+  {},
+  async (screen, outside) => {
+    await screen.showsColumn("id", ["1", "2", "3", "4"]);
+    await screen.press("j", "j", "Delete");
+    await screen.page.waitForSelector("#delete-dialog[open]");
+    await screen.press("Escape");
+    assert.deepEqual(await screen.column("id"), ["1", "2", "3", "4"]);
+    await screen.press("Delete", "Enter");
+    await screen.showsColumn("id", ["1", "3", "4"]);
+    assert.deepEqual(
+      (await outside.rows()).map(({ id }) => String(id)),
+      ["1", "3", "4"],
+    );
+    await screen.page.waitForSelector('.row.active[data-pk="3"]');
+  },
+);
 
-screenTest("after a lost connection the page resumes from its position, complete", {}, async (screen, outside) => {
-  await screen.showsColumn("qty", ["5", "9", "1", "7"]);
-  await outside.update(1, { qty: 6 });
-  await screen.showsColumn("qty", ["6", "9", "1", "7"]);
-  const last = (await screen.watched("received")).filter(({ op }) => op === "diff").at(-1);
-  await screen.page.evaluate(() => {
-    window.watched.isCut = true;
-    window.watched.sockets.at(-1).close();
-  });
-  await screen.page.waitForSelector('#connection[data-state="waiting"]');
-  await outside.update(2, { qty: 20 });
-  await outside.remove(3);
-  await outside.add({ id: 9, name: "ibis", qty: 4 });
-  assert.deepEqual(await screen.column("qty"), ["6", "9", "1", "7"]);
-  const before = (await screen.watched("received")).length;
-  await screen.page.evaluate(() => (window.watched.isCut = false));
-  await screen.showsColumn("qty", ["6", "20", "7", "4"]);
-  const subscribe = (await screen.watched("sent")).filter(({ op }) => op === "subscribe").at(-1);
-  assert.equal(subscribe.resume, last.cursor.position);
-  const ops = (await screen.watched("received")).slice(before).map(({ op }) => op);
-  assert.ok(ops.includes("resumed"), String(ops));
-  assert.ok(!ops.includes("snapshot"), String(ops));
-});
+screenTest(
+  "after a lost connection the page resumes from its position, complete",
+  {},
+  async (screen, outside) => {
+    await screen.showsColumn("qty", ["5", "9", "1", "7"]);
+    await outside.update(1, { qty: 6 });
+    await screen.showsColumn("qty", ["6", "9", "1", "7"]);
+    const last = (await screen.watched("received")).filter(({ op }) => op === "diff").at(-1);
+    await screen.page.evaluate(() => {
+      window.watched.isCut = true;
+      window.watched.sockets.at(-1).close();
+    });
+    await screen.page.waitForSelector('#connection[data-state="waiting"]');
+    await outside.update(2, { qty: 20 });
+    await outside.remove(3);
+    await outside.add({ id: 9, name: "ibis", qty: 4 });
+    assert.deepEqual(await screen.column("qty"), ["6", "9", "1", "7"]);
+    const before = (await screen.watched("received")).length;
+    await screen.page.evaluate(() => (window.watched.isCut = false));
+    await screen.showsColumn("qty", ["6", "20", "7", "4"]);
+    const subscribe = (await screen.watched("sent")).filter(({ op }) => op === "subscribe").at(-1);
+    assert.equal(subscribe.resume, last.cursor.position);
+    const ops = (await screen.watched("received")).slice(before).map(({ op }) => op);
+    assert.ok(ops.includes("resumed"), String(ops));
+    assert.ok(!ops.includes("snapshot"), String(ops));
+  },
+);
 
-screenTest("a resume that cannot be complete says so and shows the whole page", { skip: isReal }, async (screen, outside) => {
-  await screen.showsColumn("qty", ["5", "9", "1", "7"]);
-  await screen.page.evaluate(() => {
-    window.watched.isCut = true;
-    window.watched.sockets.at(-1).close();
-  });
-  await screen.page.waitForSelector('#connection[data-state="waiting"]');
-  server.engine.forget();
-  await outside.update(1, { qty: 6 });
-  await screen.page.evaluate(() => (window.watched.isCut = false));
-  await screen.page.waitForSelector("text=A fresh page");
-  await screen.showsColumn("qty", ["6", "9", "1", "7"]);
-});
+screenTest(
+  "a resume that cannot be complete says so and shows the whole page",
+  { skip: isReal },
+  async (screen, outside) => {
+    await screen.showsColumn("qty", ["5", "9", "1", "7"]);
+    await screen.page.evaluate(() => {
+      window.watched.isCut = true;
+      window.watched.sockets.at(-1).close();
+    });
+    await screen.page.waitForSelector('#connection[data-state="waiting"]');
+    server.engine.forget();
+    await outside.update(1, { qty: 6 });
+    await screen.page.evaluate(() => (window.watched.isCut = false));
+    await screen.page.waitForSelector("text=A fresh page");
+    await screen.showsColumn("qty", ["6", "9", "1", "7"]);
+  },
+);
 
-screenTest("a frame that does not fit ends in a fresh page, not in wrong rows", { skip: isReal }, async (screen) => {
-  await screen.showsColumn("id", ["1", "2", "3", "4"]);
-  await screen.page.evaluate(() => {
-    const { hashId } = window.watched.sent.findLast(({ op }) => op === "subscribe");
-    const change = { kind: "removed", pk: "77", from: 0 };
-    const frame = { op: "diff", hashId, cursor: { lsn: "1", position: "1-1" }, changes: [change] };
-    window.watched.sockets.at(-1).dispatchEvent(new MessageEvent("message", { data: JSON.stringify(frame) }));
-  });
-  await screen.page.waitForSelector("#banner:not([hidden])");
-  assert.equal(await screen.text("#banner-code"), "bad_frame");
-  await screen.page.waitForSelector("#banner", { state: "hidden" });
-  await screen.showsColumn("id", ["1", "2", "3", "4"]);
-});
+screenTest(
+  "a frame that does not fit ends in a fresh page, not in wrong rows",
+  { skip: isReal },
+  async (screen) => {
+    await screen.showsColumn("id", ["1", "2", "3", "4"]);
+    await screen.page.evaluate(() => {
+      const { hashId } = window.watched.sent.findLast(({ op }) => op === "subscribe");
+      const change = { kind: "removed", pk: "77", from: 0 };
+      const frame = {
+        op: "diff",
+        hashId,
+        cursor: { lsn: "1", position: "1-1" },
+        changes: [change],
+      };
+      window.watched.sockets
+        .at(-1)
+        .dispatchEvent(new MessageEvent("message", { data: JSON.stringify(frame) }));
+    });
+    await screen.page.waitForSelector("#banner:not([hidden])");
+    assert.equal(await screen.text("#banner-code"), "bad_frame");
+    await screen.page.waitForSelector("#banner", { state: "hidden" });
+    await screen.showsColumn("id", ["1", "2", "3", "4"]);
+  },
+);
 
-screenTest("a refused query shows the server's sentence and code", { hash: "#stock?where=due:equals:someday" }, async (screen) => {
-  await screen.page.waitForSelector("#banner:not([hidden])");
-  assert.match(await screen.text("#banner-text"), /due/);
-  assert.match(await screen.text("#banner-code"), /^[a-z_]+$/);
-  assert.deepEqual(await screen.column("id"), []);
-  await screen.page.getByRole("button", { name: /^Remove filter/ }).click();
-  await screen.showsColumn("id", ["1", "2", "3", "4"]);
-  await screen.page.waitForSelector("#banner", { state: "hidden" });
-});
+screenTest(
+  "a refused query shows the server's sentence and code",
+  { hash: "#stock?where=due:equals:someday" },
+  async (screen) => {
+    await screen.page.waitForSelector("#banner:not([hidden])");
+    assert.match(await screen.text("#banner-text"), /due/);
+    assert.match(await screen.text("#banner-code"), /^[a-z_]+$/);
+    assert.deepEqual(await screen.column("id"), []);
+    await screen.page.getByRole("button", { name: /^Remove filter/ }).click();
+    await screen.showsColumn("id", ["1", "2", "3", "4"]);
+    await screen.page.waitForSelector("#banner", { state: "hidden" });
+  },
+);
 
-screenTest("a refused write shows the server's sentence; a value that cannot fit is told at once", {}, async (screen) => {
-  await screen.cell(1, "qty").dblclick();
-  await screen.page.keyboard.type("many");
-  await screen.press("Enter");
-  assert.match(await screen.text(".editor-note"), /qty takes a whole number/);
-  await screen.press("Control+a");
-  await screen.page.keyboard.type("99999999999");
-  await screen.press("Enter");
-  const notice = screen.page.getByRole("alert").filter({ hasText: "(" });
-  await notice.waitFor();
-  assert.match(await notice.innerText(), /\([a-z_]+\)\./);
-  await screen.showsColumn("qty", ["5", "9", "1", "7"]);
-});
+screenTest(
+  "a refused write shows the server's sentence; a value that cannot fit is told at once",
+  {},
+  async (screen) => {
+    await screen.cell(1, "qty").dblclick();
+    await screen.page.keyboard.type("many");
+    await screen.press("Enter");
+    assert.match(await screen.text(".editor-note"), /qty takes a whole number/);
+    await screen.press("Control+a");
+    await screen.page.keyboard.type("99999999999");
+    await screen.press("Enter");
+    const notice = screen.page.getByRole("alert").filter({ hasText: "(" });
+    await notice.waitFor();
+    assert.match(await notice.innerText(), /\([a-z_]+\)\./);
+    await screen.showsColumn("qty", ["5", "9", "1", "7"]);
+  },
+);
 
 const HOSTILE = [
   "<img src=x onerror='window.pwned=1'>",
@@ -287,43 +369,60 @@ const HOSTILE = [
   "{{constructor.constructor('window.pwned=1')()}}",
   "\u202eright to left\u0000\u0007",
 ];
-screenTest("hostile strings are text: in cells, chips, titles, dialogs and frames", { rows: [] }, async (screen, outside) => {
-  const texts = isReal ? HOSTILE.map((text) => text.replaceAll("\u0000", "")) : HOSTILE;
-  for (const [index, name] of texts.entries()) await outside.add({ id: index + 1, name });
-  await screen.showsColumn("name", texts);
-  await screen.press("f");
-  await screen.page.locator(".frame-line").first().click();
-  await screen.page.evaluate((hash) => (location.hash = hash), `#stock?where=name:equals:${encodeURIComponent(HOSTILE[0])}`);
-  await screen.showsColumn("name", [HOSTILE[0]]);
-  await screen.press("j", "Delete");
-  await screen.page.waitForSelector("#delete-dialog[open]");
-  await screen.press("Escape");
-  await screen.page.evaluate(() => (location.hash = "#%3Cimg%20src%3Dx%20onerror%3Dwindow.pwned%3D1%3E"));
-  await screen.page.waitForSelector("#blank:not([hidden])");
-  assert.match(await screen.text("#blank-title"), /<img src=x/);
-  assert.deepEqual(await screen.page.evaluate(() => [document.images.length, window.pwned ?? "safe"]), [0, "safe"]);
-});
+screenTest(
+  "hostile strings are text: in cells, chips, titles, dialogs and frames",
+  { rows: [] },
+  async (screen, outside) => {
+    const texts = isReal ? HOSTILE.map((text) => text.replaceAll("\u0000", "")) : HOSTILE;
+    for (const [index, name] of texts.entries()) await outside.add({ id: index + 1, name });
+    await screen.showsColumn("name", texts);
+    await screen.press("f");
+    await screen.page.locator(".frame-line").first().click();
+    await screen.page.evaluate(
+      (hash) => (location.hash = hash),
+      `#stock?where=name:equals:${encodeURIComponent(HOSTILE[0])}`,
+    );
+    await screen.showsColumn("name", [HOSTILE[0]]);
+    await screen.press("j", "Delete");
+    await screen.page.waitForSelector("#delete-dialog[open]");
+    await screen.press("Escape");
+    await screen.page.evaluate(
+      () => (location.hash = "#%3Cimg%20src%3Dx%20onerror%3Dwindow.pwned%3D1%3E"),
+    );
+    await screen.page.waitForSelector("#blank:not([hidden])");
+    assert.match(await screen.text("#blank-title"), /<img src=x/);
+    assert.deepEqual(
+      await screen.page.evaluate(() => [document.images.length, window.pwned ?? "safe"]),
+      [0, "safe"],
+    );
+  },
+);
 
-screenTest("dark follows the system, a choice of one's own is kept", { colorScheme: "dark" }, async (screen) => {
-  const brightness = () =>
-    screen.page.evaluate(() => {
-      const canvas = getComputedStyle(document.querySelector("main")).backgroundColor;
-      return Math.max(...canvas.match(/\d+/g).map(Number)) < 80 ? "dark" : "light";
-    });
-  await screen.until(brightness, "dark");
-  await screen.press("t");
-  await screen.until(brightness, "light");
-  await screen.page.reload();
-  await screen.until(brightness, "light");
-  await screen.page.getByRole("button", { name: "Light or dark" }).click();
-  await screen.until(brightness, "dark");
-  await screen.page.emulateMedia({ colorScheme: "light" });
-  await screen.until(brightness, "light");
-});
+screenTest(
+  "dark follows the system, a choice of one's own is kept",
+  { colorScheme: "dark" },
+  async (screen) => {
+    const brightness = () =>
+      screen.page.evaluate(() => {
+        const canvas = getComputedStyle(document.querySelector("main")).backgroundColor;
+        return Math.max(...canvas.match(/\d+/g).map(Number)) < 80 ? "dark" : "light";
+      });
+    await screen.until(brightness, "dark");
+    await screen.press("t");
+    await screen.until(brightness, "light");
+    await screen.page.reload();
+    await screen.until(brightness, "light");
+    await screen.page.getByRole("button", { name: "Light or dark" }).click();
+    await screen.until(brightness, "dark");
+    await screen.page.emulateMedia({ colorScheme: "light" });
+    await screen.until(brightness, "light");
+  },
+);
 
 screenTest("the keyboard reaches everything", {}, async (screen) => {
   await screen.showsColumn("id", ["1", "2", "3", "4"]);
-  const active = () => screen.page.evaluate(() => document.querySelector(".row.active")?.dataset.pk ?? "none");
+  const active = () =>
+    screen.page.evaluate(() => document.querySelector(".row.active")?.dataset.pk ?? "none");
   await screen.press("j");
   await screen.until(active, "1");
   await screen.press("ArrowDown", "ArrowDown", "k", "j", "End");
@@ -332,7 +431,10 @@ screenTest("the keyboard reaches everything", {}, async (screen) => {
   await screen.until(active, "1");
   const named = await screen.page.evaluate(() => {
     const grid = document.activeElement;
-    return [grid.getAttribute("role"), document.getElementById(grid.getAttribute("aria-activedescendant")).textContent];
+    return [
+      grid.getAttribute("role"),
+      document.getElementById(grid.getAttribute("aria-activedescendant")).textContent,
+    ];
   });
   assert.deepEqual(named, ["grid", "5"]);
   await screen.press("e");
@@ -351,7 +453,10 @@ screenTest("the keyboard reaches everything", {}, async (screen) => {
 screenTest("frames come both ways, pause, filter and open", {}, async (screen, outside) => {
   await screen.showsColumn("id", ["1", "2", "3", "4"]);
   await screen.press("f");
-  const ops = () => screen.page.evaluate(() => [...document.querySelectorAll(".frame")].map((frame) => frame.dataset.op));
+  const ops = () =>
+    screen.page.evaluate(() =>
+      [...document.querySelectorAll(".frame")].map((frame) => frame.dataset.op),
+    );
   await screen.until(async () => (await ops()).includes("snapshot"), true);
   assert.ok((await ops()).includes("subscribe"));
   assert.ok(!(await ops()).includes("ping"));
@@ -370,7 +475,7 @@ screenTest("frames come both ways, pause, filter and open", {}, async (screen, o
   await screen.until(async () => (await ops())[0], "diff");
 });
 
-test("without a table there is a friendly page, and the first table appears by itself", async () => {
+test("without a table the page is friendly, and the first table appears by itself", async () => {
   const tenant = freshTenant();
   const outside = await Outside.connect(server.url, tenant);
   const screen = await Screen.open(browser, server.url, { tenant });
@@ -384,29 +489,62 @@ test("without a table there is a friendly page, and the first table appears by i
   outside.close();
 });
 
-screenTest("a burst of writes ends in exactly the server's page", { hash: "#stock?order=qty:desc&limit=200" }, async (screen, outside) => {
-  await screen.showsColumn("id", ["2", "4", "1", "3"]);
-  const writes = Array.from({ length: 200 }, (_, index) => outside.add({ id: index + 10, name: `n${index}`, qty: (index * 37) % 101 }));
-  await Promise.all(writes);
-  await Promise.all(writes.map((_, index) => (index % 3 === 0 ? outside.remove(index + 10) : outside.update(index + 10, { qty: index % 17 }))));
-  const rows = (await outside.rows()).sort((a, b) => b.qty - a.qty || Number(a.id) - Number(b.id));
-  await screen.showsColumn("id", rows.map(({ id }) => String(id)));
-  await screen.showsColumn("qty", rows.map(({ qty }) => String(qty)));
-});
+screenTest(
+  "a burst of writes ends in exactly the server's page",
+  { hash: "#stock?order=qty:desc&limit=200" },
+  async (screen, outside) => {
+    await screen.showsColumn("id", ["2", "4", "1", "3"]);
+    const writes = Array.from({ length: 200 }, (_, index) =>
+      outside.add({ id: index + 10, name: `n${index}`, qty: (index * 37) % 101 }),
+    );
+    await Promise.all(writes);
+    await Promise.all(
+      writes.map((_, index) =>
+        index % 3 === 0
+          ? outside.remove(index + 10)
+          : outside.update(index + 10, { qty: index % 17 }),
+      ),
+    );
+    const rows = (await outside.rows()).sort(
+      (a, b) => b.qty - a.qty || Number(a.id) - Number(b.id),
+    );
+    await screen.showsColumn(
+      "id",
+      rows.map(({ id }) => String(id)),
+    );
+    await screen.showsColumn(
+      "qty",
+      rows.map(({ qty }) => String(qty)),
+    );
+  },
+);
 
-screenTest("a narrow screen needs no sideways scroll and keeps every control", { viewport: { width: 380, height: 700 } }, async (screen) => {
-  await screen.showsColumn("id", ["1", "2", "3", "4"]);
-  const [page, window] = await screen.page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-  assert.ok(page <= window, `${page} > ${window}`);
-  assert.equal(await screen.page.getByLabel("Table", { exact: true }).inputValue(), "stock");
-  await screen.press("f");
-  await screen.page.waitForSelector("#frames:not([hidden])");
-});
+screenTest(
+  "a narrow screen needs no sideways scroll and keeps every control",
+  { viewport: { width: 380, height: 700 } },
+  async (screen) => {
+    await screen.showsColumn("id", ["1", "2", "3", "4"]);
+    const [page, window] = await screen.page.evaluate(() => [
+      document.documentElement.scrollWidth,
+      innerWidth,
+    ]);
+    assert.ok(page <= window, `${page} > ${window}`);
+    assert.equal(await screen.page.getByLabel("Table", { exact: true }).inputValue(), "stock");
+    await screen.press("f");
+    await screen.page.waitForSelector("#frames:not([hidden])");
+  },
+);
 
-screenTest("reduced motion marks changes without moving anything", { reducedMotion: "reduce", hash: "#stock?order=qty:desc" }, async (screen, outside) => {
-  await screen.showsColumn("id", ["2", "4", "1", "3"]);
-  await outside.update(3, { qty: 50 });
-  await screen.page.waitForSelector('.row.moved-up[data-pk="3"]');
-  const style = await screen.page.evaluate(() => getComputedStyle(document.querySelector(".row.moved")).transitionDuration);
-  assert.ok(Number.parseFloat(style) <= 0.001, style);
-});
+screenTest(
+  "reduced motion marks changes without moving anything",
+  { reducedMotion: "reduce", hash: "#stock?order=qty:desc" },
+  async (screen, outside) => {
+    await screen.showsColumn("id", ["2", "4", "1", "3"]);
+    await outside.update(3, { qty: 50 });
+    await screen.page.waitForSelector('.row.moved-up[data-pk="3"]');
+    const style = await screen.page.evaluate(
+      () => getComputedStyle(document.querySelector(".row.moved")).transitionDuration,
+    );
+    assert.ok(Number.parseFloat(style) <= 0.001, style);
+  },
+);

@@ -20,14 +20,20 @@ const columns = [
 ];
 const column = (name) => columns.find((it) => it.name === name);
 const wire = (name, operator, ...values) =>
-  print(toWire({ ...emptyQuery("t"), conditions: [{ column: name, operator, values }] }, columns).wrapper.filters[0].value);
+  print(
+    toWire({ ...emptyQuery("t"), conditions: [{ column: name, operator, values }] }, columns)
+      .wrapper.filters[0].value,
+  );
 
 const cases = [
   [wire("big", "equals", "9223372036854775807"), '{"Int64Value":{"value":"9223372036854775807"}}'],
   [wire("big", "equals", " +007 "), '{"Int64Value":{"value":"7"}}'],
   [wire("big", "inList", "1", "-2"), '{"Int64List":{"values":["1","-2"]}}'],
   [wire("price", "greaterThan", "0.10"), '{"NumberValue":{"value":0.10}}'],
-  [wire("price", "greaterThan", "123456789012345678901.5"), '{"NumberValue":{"value":123456789012345678901.5}}'],
+  [
+    wire("price", "greaterThan", "123456789012345678901.5"),
+    '{"NumberValue":{"value":123456789012345678901.5}}',
+  ],
   [wire("price", "notInList", "1.50"), '{"Float64List":{"values":[1.50]}}'],
   [
     wire("price", "between", ".5", "2."),
@@ -37,14 +43,26 @@ const cases = [
   [wire("name", "inList", "a", "b"), '{"StringList":{"values":["a","b"]}}'],
   [wire("name", "equals", ""), '{"StringValue":{"value":""}}'],
   [wire("done", "equals", "TRUE"), '{"BoolValue":{"value":true}}'],
-  [wire("at", "lessThan", " 2026-01-02T03:04:05Z "), '{"StringValue":{"value":"2026-01-02T03:04:05Z"}}'],
+  [
+    wire("at", "lessThan", " 2026-01-02T03:04:05Z "),
+    '{"StringValue":{"value":"2026-01-02T03:04:05Z"}}',
+  ],
   [wire("name", "isNull"), '{"NullValue":{}}'],
 ];
 cases.forEach(([actual, expected]) => test(expected, () => assert.equal(actual, expected)));
 
 test("what does not fit its column is a sentence that names it", () => {
-  for (const [name, text] of [["big", "1.5"], ["big", ""], ["price", "abc"], ["price", "."], ["done", "maybe"]]) {
-    assert.throws(() => wire(name, "equals", text), (error) => error instanceof Problem && error.message.includes(name));
+  for (const [name, text] of [
+    ["big", "1.5"],
+    ["big", ""],
+    ["price", "abc"],
+    ["price", "."],
+    ["done", "maybe"],
+  ]) {
+    assert.throws(
+      () => wire(name, "equals", text),
+      (error) => error instanceof Problem && error.message.includes(name),
+    );
   }
   assert.throws(() => wire("price", "between", "1"), Problem);
 });
@@ -90,7 +108,13 @@ test("a query survives the address bar, whatever its values hold", () => {
 });
 
 test("a hostile address gives a query, never an exception", () => {
-  for (const hash of ["", "#", "#%E0%A4%A", "#t?where=%&order=&limit=x", "#t?where=a:constructor:1&limit=-5&match=xor"]) {
+  for (const hash of [
+    "",
+    "#",
+    "#%E0%A4%A",
+    "#t?where=%&order=&limit=x",
+    "#t?where=a:constructor:1&limit=-5&match=xor",
+  ]) {
     const query = fromHash(hash);
     assert.deepEqual(query.conditions, []);
     assert.ok(query.limit >= 1);
