@@ -1,24 +1,291 @@
-//! Which pages a row may be on.
+//! Which pages a row may be on, without asking each.
+//!
+//! Every page is registered under a *cover* of its filter: a set of simple conditions, of which at
+//! least one holds whenever the filter does. An equality is found by hash, a range by the interval
+//! that holds the value. Of an AND any member's cover will do, and the one that is expected to come up
+//! least is taken; an OR needs those of all its members. A filter without a cover (`notEquals`,
+//! `contains`) puts its page on the list of the rest, which every change looks at.
+//!
+//! A cover may claim too much, never too little: the filter itself is evaluated afterwards. So ends of
+//! ranges are all taken as included, and values that share a hash share a list.
 
-use tidegate_core::{Filter, Value};
+use std::hash::{BuildHasher, RandomState};
 
-/// Pages by their filters.
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+use tidegate_core::{Check, Comparison, Filter, Polarity, Test, TextMatch, Value};
+
+use crate::intervals::{Interval, Intervals};
+use crate::sort_key::KeyBytes;
+
+/// Conditions in one cover. A longer list is covered by the range from its first value to its last; a
+/// longer OR is not worth its entries.
+const CONDITIONS_MAX: usize = 256;
+
+/// A condition of a cover.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Condition {
+    /// The column has a value of this hash.
+    Equal { column: usize, hash: u64 },
+    /// The column's value is in this interval.
+    Within { column: usize, interval: Interval },
+}
+
+/// A cover, and how many pages a row that meets it is expected to bring up.
+#[derive(Debug)]
+struct Cover {
+    conditions: Vec<Condition>,
+    cost: usize,
+}
+
+#[derive(Debug, Default)]
+struct ColumnIndex {
+    column: usize,
+    equal: FxHashMap<u64, SmallVec<[u32; 4]>>,
+    within: Intervals,
+}
+
+/// Pages by the covers of their filters.
 #[derive(Debug, Default)]
 pub(crate) struct PredicateIndex {
+    /// Columns that some cover is about.
+    columns: Vec<ColumnIndex>,
     rest: Vec<u32>,
+    /// By slot: the conditions that a page is registered under; `None` when it is with the rest.
+    registered: Vec<Option<Box<[Condition]>>>,
+    /// By slot: the search that came upon it last.
+    found_by: Vec<u32>,
+    search: u32,
+    /// Keyed, so that clients cannot choose values that share a hash.
+    hasher: RandomState,
 }
 
 impl PredicateIndex {
-    pub(crate) fn insert(&mut self, slot: u32, _filter: &Filter) {
-        self.rest.push(slot);
+    pub(crate) fn insert(&mut self, slot: u32, filter: &Filter) {
+        let at = slot as usize;
+        if self.registered.len() <= at {
+            self.registered.resize(at + 1, None);
+            self.found_by.resize(at + 1, 0);
+        }
+        self.registered[at] = match self.cover(slot, filter) {
+            None => {
+                self.rest.push(slot);
+                None
+            }
+            Some(Cover { mut conditions, .. }) => {
+                conditions.dedup();
+                for condition in &conditions {
+                    self.add(slot, condition);
+                }
+                Some(conditions.into())
+            }
+        };
     }
 
-    pub(crate) fn remove(&mut self, slot: u32, _filter: &Filter) {
-        self.rest.retain(|other| *other != slot);
+    pub(crate) fn remove(&mut self, slot: u32) {
+        match self.registered[slot as usize].take() {
+            None => remove_one(&mut self.rest, slot),
+            Some(conditions) => {
+                for condition in &conditions {
+                    self.drop(slot, condition);
+                }
+            }
+        }
+    }
+
+    /// Pages that every change looks at.
+    pub(crate) fn rest_count(&self) -> usize {
+        self.rest.len()
     }
 
     /// Adds the pages that may have the row, each once and without those of `known`.
-    pub(crate) fn candidates(&mut self, _row: &[Value], known: &[u32], out: &mut Vec<u32>) {
-        out.extend(self.rest.iter().filter(|slot| !known.contains(slot)));
+    pub(crate) fn candidates(&mut self, row: &[Value], known: &[u32], out: &mut Vec<u32>) {
+        self.begin_search();
+        let (found_by, search) = (&mut self.found_by, self.search);
+        for slot in known {
+            found_by[*slot as usize] = search;
+        }
+        let mut find = |slot: u32| {
+            let last = &mut found_by[slot as usize];
+            if *last != search {
+                *last = search;
+                out.push(slot);
+            }
+        };
+        for index in &self.columns {
+            let value = row.get(index.column).unwrap_or(&Value::Null);
+            let key = KeyBytes::of_value(value);
+            if !index.equal.is_empty() {
+                let slots = index.equal.get(&self.hasher.hash_one(&key));
+                slots.into_iter().flatten().copied().for_each(&mut find);
+            }
+            if !value.is_null() {
+                index.within.holding(&key, &mut find);
+            }
+        }
+        self.rest.iter().copied().for_each(&mut find);
+    }
+
+    /// When the count of searches has gone round, an old mark could be taken for a new one.
+    fn begin_search(&mut self) {
+        self.search = self.search.wrapping_add(1);
+        if self.search == 0 {
+            self.found_by.fill(0);
+            self.search = 1;
+        }
+    }
+
+    fn cover(&self, slot: u32, filter: &Filter) -> Option<Cover> {
+        match filter {
+            Filter::Test(test) => self.cover_of_test(slot, test),
+            Filter::All(members) => members
+                .iter()
+                .filter_map(|member| self.cover(slot, member))
+                .min_by_key(|cover| cover.cost),
+            Filter::Any(members) => {
+                let mut union = Cover {
+                    conditions: Vec::new(),
+                    cost: 0,
+                };
+                for member in members {
+                    let cover = self.cover(slot, member)?;
+                    union.conditions.extend(cover.conditions);
+                    union.cost += cover.cost;
+                    if union.conditions.len() > CONDITIONS_MAX {
+                        return None;
+                    }
+                }
+                Some(union)
+            }
+        }
+    }
+
+    fn cover_of_test(&self, slot: u32, Test { column, check }: &Test) -> Option<Cover> {
+        let column = *column;
+        let key = KeyBytes::of_value;
+        let within = |low, high| self.within(column, Interval { low, high, slot });
+        match check {
+            Check::IsNull => Some(self.equal(column, [&Value::Null])),
+            Check::Compare(Comparison::Equal, value) => Some(self.equal(column, [value])),
+            Check::InList(values, Polarity::Inside) => match &values[..] {
+                [low, .., high] if values.len() > CONDITIONS_MAX => {
+                    Some(within(key(low), key(high)))
+                }
+                few => Some(self.equal(column, few)),
+            },
+            Check::Compare(Comparison::Less | Comparison::LessOrEqual, value) => {
+                Some(within(KeyBytes::lowest(), key(value)))
+            }
+            Check::Compare(Comparison::Greater | Comparison::GreaterOrEqual, value) => {
+                Some(within(key(value), KeyBytes::highest()))
+            }
+            Check::Between {
+                low,
+                high,
+                polarity: Polarity::Inside,
+            } => Some(within(key(&low.0), key(&high.0))),
+            Check::Text(TextMatch::StartsWith, prefix) => {
+                let (low, high) = KeyBytes::of_prefix(prefix);
+                Some(within(low, high))
+            }
+            Check::IsNotNull
+            | Check::Compare(Comparison::NotEqual, _)
+            | Check::InList(_, Polarity::Outside)
+            | Check::Between {
+                polarity: Polarity::Outside,
+                ..
+            }
+            | Check::Text(TextMatch::EndsWith | TextMatch::Contains | TextMatch::NotContains, _) => {
+                None
+            }
+        }
+    }
+
+    /// Costs as many pages as there are under the values already: so pages gather under the columns
+    /// that tell them apart, not under the one that half of them have in common.
+    fn equal<'a>(&self, column: usize, values: impl IntoIterator<Item = &'a Value>) -> Cover {
+        let index = self.columns.iter().find(|index| index.column == column);
+        let mut cost = 0;
+        let condition = |value: &Value| {
+            let hash = self.hasher.hash_one(KeyBytes::of_value(value));
+            let slots = index.and_then(|index| index.equal.get(&hash));
+            cost += 1 + slots.map_or(0, |slots| slots.len());
+            Condition::Equal { column, hash }
+        };
+        let conditions = values.into_iter().map(condition).collect();
+        Cover { conditions, cost }
+    }
+
+    /// Costs a guess: a value is in one of sixteen ranges with two ends, and in half of those with one.
+    fn within(&self, column: usize, interval: Interval) -> Cover {
+        let index = self.columns.iter().find(|index| index.column == column);
+        let ranges = index.map_or(0, |index| index.within.len());
+        let is_open = interval.low == KeyBytes::lowest() || interval.high == KeyBytes::highest();
+        let cost = match is_open {
+            true => 64 + ranges / 2,
+            false => 8 + ranges / 16,
+        };
+        let conditions = vec![Condition::Within { column, interval }];
+        Cover { conditions, cost }
+    }
+
+    fn add(&mut self, slot: u32, condition: &Condition) {
+        match condition {
+            Condition::Equal { column, hash } => {
+                let slots = self.column_mut(*column).equal.entry(*hash).or_default();
+                // A list may have two values of one hash.
+                if slots.last() != Some(&slot) {
+                    slots.push(slot);
+                }
+            }
+            Condition::Within { column, interval } => {
+                self.column_mut(*column).within.insert(interval.clone());
+            }
+        }
+    }
+
+    fn drop(&mut self, slot: u32, condition: &Condition) {
+        match condition {
+            Condition::Equal { column, hash } => {
+                let equal = &mut self.column_mut(*column).equal;
+                if let Some(slots) = equal.get_mut(hash) {
+                    if let Some(at) = slots.iter().position(|other| *other == slot) {
+                        slots.swap_remove(at);
+                    }
+                    if slots.is_empty() {
+                        equal.remove(hash);
+                    }
+                }
+            }
+            Condition::Within { column, interval } => {
+                self.column_mut(*column).within.remove(interval);
+            }
+        }
+        self.columns
+            .retain(|index| !index.equal.is_empty() || index.within.len() > 0);
+    }
+
+    fn column_mut(&mut self, column: usize) -> &mut ColumnIndex {
+        let at = self
+            .columns
+            .iter()
+            .position(|index| index.column == column)
+            .unwrap_or_else(|| {
+                self.columns.push(ColumnIndex {
+                    column,
+                    ..ColumnIndex::default()
+                });
+                self.columns.len() - 1
+            });
+        &mut self.columns[at]
     }
 }
+
+fn remove_one(slots: &mut Vec<u32>, slot: u32) {
+    if let Some(at) = slots.iter().position(|other| *other == slot) {
+        slots.swap_remove(at);
+    }
+}
+
+#[cfg(test)]
+mod tests;

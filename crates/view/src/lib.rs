@@ -15,6 +15,7 @@
 mod diff;
 mod effect;
 mod index;
+mod intervals;
 mod members;
 mod net;
 mod page;
@@ -27,6 +28,6 @@ mod table_pages;
 mod window;
 
 pub use effect::{Disagreement, Effect, PageId, Seed, SeedRequest};
-pub use pages::{Limits, Pages, TooManyPages};
+pub use pages::{Counts, Limits, Pages, TooManyPages};
 pub use predicate::{Truth, evaluate, matches};
 pub use sort_key::{KeyBytes, sort_key_of_value};

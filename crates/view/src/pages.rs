@@ -37,6 +37,21 @@ impl Default for Limits {
     }
 }
 
+/// How much pages take up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Pages.
+    pub pages: usize,
+    /// Pages that every change of their table is tried on, for want of an index for their filter.
+    pub unindexed_pages: usize,
+    /// Distinct rows that pages hold.
+    pub rows: usize,
+    /// Row changes kept until they are visible.
+    pub recent_rows: usize,
+    /// Row changes kept while rows are read.
+    pub pending_rows: usize,
+}
+
 /// The table has as many pages as it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the table has {pages_max} live queries, which is the most it can have")]
@@ -196,6 +211,19 @@ impl Pages {
     #[must_use]
     pub fn passed(&self) -> Lsn {
         self.passed
+    }
+
+    /// How much is kept, for gauges.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts {
+            recent_rows: self.recent.rows(),
+            ..Counts::default()
+        };
+        for pages in self.tables.iter().flatten() {
+            pages.count(&mut counts);
+        }
+        counts
     }
 
     /// The oldest commit that pages to be opened may have to look at. A successor must be fed the

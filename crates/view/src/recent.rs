@@ -61,6 +61,10 @@ impl Recent {
         self.reach
     }
 
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
     /// The oldest change kept: a successor must read the stream from here.
     pub(crate) fn oldest(&self) -> Option<Lsn> {
         self.streamed.front().map(|streamed| streamed.commit.lsn)

@@ -9,6 +9,7 @@ use crate::index::PredicateIndex;
 use crate::members::Members;
 use crate::net::{NetChange, net_changes};
 use crate::page::{Before, Content, Page, Reading, Seeded, Touch, agree};
+use crate::pages::Counts;
 use crate::pending::Pending;
 use crate::recent::{Reach, Recent, Streamed};
 use crate::window::{Edited, Entry, Window};
@@ -99,6 +100,13 @@ impl TablePages {
         self.slots.len() - self.free.len()
     }
 
+    pub(crate) fn count(&self, counts: &mut Counts) {
+        counts.pages += self.page_count();
+        counts.unindexed_pages += self.index.rest_count();
+        counts.rows += self.members.len();
+        counts.pending_rows += self.pending.rows();
+    }
+
     pub(crate) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
@@ -130,7 +138,7 @@ impl TablePages {
         let Some(Slot { page, .. }) = self.slots[id.slot as usize].take() else {
             return;
         };
-        self.index.remove(id.slot, page.query.filter());
+        self.index.remove(id.slot);
         if let Content::Known(window) = &page.content {
             self.forget_rows(id.slot, window.entries.iter().map(|entry| &entry.row));
         }
@@ -295,6 +303,7 @@ impl TablePages {
         (self.position, self.applied) = (Lsn::ZERO, Lsn::ZERO);
         self.ask_all_again(turn);
         self.read_again(turn);
+        self.ask_parked(turn);
     }
 
     fn apply_net(&mut self, commit: &Commit, changes: &[NetChange], turn: &mut Turn<'_>) {
