@@ -167,3 +167,6 @@ pub fn read_binary_diff(bytes: &[u8]) -> Result<BinaryDiff, BinaryFrameError> {
             .collect::<Result<_, _>>()?,
     })
 }
+
+#[cfg(test)]
+mod tests;

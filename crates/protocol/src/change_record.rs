@@ -293,3 +293,6 @@ fn read_heartbeat(input: &mut Reader) -> Result<Heartbeat, RecordError> {
         visible,
     })
 }
+
+#[cfg(test)]
+mod tests;

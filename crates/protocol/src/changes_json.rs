@@ -129,3 +129,6 @@ fn write_body(out: &mut Vec<u8>, row: &[u8]) {
     out.extend_from_slice(b",\"row\":");
     out.extend_from_slice(row);
 }
+
+#[cfg(test)]
+mod tests;

@@ -489,3 +489,6 @@ fn correlation_id(fields: &Fields<'_>) -> Result<Option<CorrelationId>, FrameErr
     }
     Ok(Some(CorrelationId(raw.get().into())))
 }
+
+#[cfg(test)]
+mod tests;

@@ -553,3 +553,6 @@ fn option_text(raw: &RawValue) -> Result<String, WireError> {
         Kind::Null | Kind::Array | Kind::Object => Err(bad("an option's value is a text")),
     }
 }
+
+#[cfg(test)]
+mod tests;

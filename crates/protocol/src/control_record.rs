@@ -99,3 +99,6 @@ impl ControlRecord {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,6 +120,16 @@ codes! {
 }
 
 impl ErrorCode {
+    /// Whether an error frame of this code and a `hashId` ends the subscription. It does, unless only a
+    /// `sync` failed.
+    #[must_use]
+    pub const fn ends_subscription(self) -> bool {
+        !matches!(
+            self,
+            Self::BadLsn | Self::SyncTimeout | Self::UnknownSubscription
+        )
+    }
+
     /// The code of a text.
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
@@ -235,5 +245,52 @@ impl CloseCode {
             .iter()
             .copied()
             .find(|code| code.number() == number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Codes are told apart by their texts, and read back from them.
+    #[test]
+    fn texts_are_unique() {
+        for code in ErrorCode::ALL {
+            assert_eq!(ErrorCode::from_text(code.as_str()), Some(*code));
+        }
+        assert_eq!(ErrorCode::from_text("Bad_Op"), None);
+    }
+
+    /// A refusal of a query keeps its sentence, also when it comes out of a command.
+    #[test]
+    fn refusals_keep_their_sentence() {
+        let query = QueryError::BadLimit("limit is 1 to 9".to_owned());
+        let command = CommandError::Query(query.clone());
+        let expected = WireError::new(ErrorCode::BadLimit, "limit is 1 to 9");
+        assert_eq!(WireError::from(query), expected);
+        assert_eq!(WireError::from(command), expected);
+    }
+
+    /// A failed `sync` leaves its subscription alone; whatever else names one ends it.
+    #[test]
+    fn a_failed_sync_ends_nothing() {
+        let ending = ErrorCode::ALL
+            .iter()
+            .filter(|code| !code.ends_subscription());
+        let expected = [
+            ErrorCode::UnknownSubscription,
+            ErrorCode::BadLsn,
+            ErrorCode::SyncTimeout,
+        ];
+        assert!(ending.eq(&expected));
+    }
+
+    /// Close codes survive their numbers.
+    #[test]
+    fn close_codes_round_trip() {
+        for code in CloseCode::ALL {
+            assert_eq!(CloseCode::from_number(code.number()), Some(*code));
+        }
+        assert_eq!(CloseCode::from_number(1000), None);
     }
 }

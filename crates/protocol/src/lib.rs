@@ -5,6 +5,8 @@
 
 #![warn(missing_docs)]
 
+#[cfg(test)]
+mod arbitrary;
 mod binary_frame;
 mod change_record;
 mod changes_json;
@@ -13,6 +15,8 @@ mod command_json;
 mod control_record;
 mod error_code;
 mod generated;
+#[cfg(test)]
+mod golden;
 mod json_text;
 mod page_record;
 mod query_flatbuffer;

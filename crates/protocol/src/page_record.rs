@@ -240,3 +240,6 @@ fn read_header(input: &mut Reader) -> Result<Header, RecordError> {
         committed_at_micros: input.signed64()?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -564,3 +564,6 @@ fn encode_list(
         Some(_) => return Err(mixed()),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -701,3 +701,6 @@ fn write_list(out: &mut Vec<u8>, members: &[Literal]) {
     });
     out.extend_from_slice(b"]}}");
 }
+
+#[cfg(test)]
+mod tests;

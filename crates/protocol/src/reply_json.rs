@@ -133,3 +133,6 @@ fn write_table(out: &mut Vec<u8>, table: &TableInfo) {
     }
     out.push(b'}');
 }
+
+#[cfg(test)]
+mod tests;

@@ -186,3 +186,6 @@ fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     }
     out.push(b'"');
 }
+
+#[cfg(test)]
+mod tests;

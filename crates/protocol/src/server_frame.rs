@@ -359,3 +359,6 @@ pub mod typed {
             .stamped(now_millis)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,6 @@
 //! That the generated types read what other implementations of the schemas write, that the twin
 //! is the vector of unions it stands for, and that bytes which lie about it are refused.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
 use flatbuffers::{FlatBufferBuilder, VerifierOptions, root_with_opts};
 use serde_json::{Value, json};
 
@@ -18,6 +15,7 @@ use super::sql::sql_schema::{
     StringValue, StringValueArgs,
 };
 use super::twin::{Child, ChildError, Walk, WrittenChild, write_wrapper};
+use crate::golden::{bytes_of, recordings};
 
 const OPTIONS: VerifierOptions = VerifierOptions {
     max_depth: 16,
@@ -382,28 +380,4 @@ fn with_first_tags(bytes: &[u8], tags: [u8; 2]) -> Vec<u8> {
     assert_eq!(copy[at..at + 2], [2, 1], "a filter, then a wrapper");
     copy[at..at + 2].copy_from_slice(&tags);
     copy
-}
-
-/// Recorded traffic by file name.
-fn recordings(prefix: &str) -> BTreeMap<String, Value> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fb");
-    let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        if name.starts_with(prefix) {
-            found.insert(
-                name,
-                serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap(),
-            );
-        }
-    }
-    found
-}
-
-/// What went over the wire, unless nothing did.
-fn bytes_of(recording: &Value) -> Option<Vec<u8>> {
-    let hex = recording["hex"].as_str()?;
-    let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
-    Some((0..hex.len()).step_by(2).map(byte).collect())
 }
