@@ -30,8 +30,11 @@ import { Writes } from "./writes.js";
 
 /** While there is no table at all, how often we ask whether one has appeared. */
 const LOOK_AGAIN_MS = 2000;
-/** After an error that may pass, wait up to this long before subscribing afresh. */
-const RETRY_MS = 3000;
+/** After an error that may pass, wait up to this long before subscribing afresh; then twice it. */
+const RETRY_MS = 2000;
+const RETRY_MAX_MS = 30_000;
+/** What a gateway in compat mode sends in place of diffs: bytes only its own client can read. */
+const OPAQUE_OPS = ["binary", "diffB64", "rowEvent"];
 
 /**
  * @typedef {import("./tables.js").Table} Table
@@ -56,6 +59,8 @@ class Console {
   #afterRender = [];
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #retryTimer;
+  /** Retries since the page was last live. */
+  #retries = 0;
 
   constructor() {
     this.meter = new Meter();
@@ -317,6 +322,10 @@ class Console {
       return;
     }
     const before = this.#page;
+    if (OPAQUE_OPS.includes(frame.op ?? "")) {
+      this.#cannotRead();
+      return;
+    }
     const frameForUs = frame.op === "unreadable" ? { op: "diff", hashId: before.hashId } : frame;
     this.#page = reduce(before, frameForUs);
     if (this.#page === before) {
@@ -337,8 +346,17 @@ class Console {
     this.#showState();
   }
 
+  /** The rows of the snapshot stay on screen, said to be no longer live. */
+  #cannotRead() {
+    const message = "This server sends its changes in a form that only its own client can read.";
+    const failure = { code: "opaque_diffs", message, retry: false };
+    this.#page = { ...this.#page, phase: "ended", failure };
+    this.#showState();
+  }
+
   /** @param {string | null} reason */
   #snapshotCame(reason) {
+    this.#retries = 0;
     this.#schedule("fresh");
     const why = reason === null ? undefined : RESET_SENTENCES[reason];
     if (why !== undefined) notify(why);
@@ -347,7 +365,9 @@ class Console {
   #retryLater() {
     if (this.#page.failure?.retry !== true) return;
     clearTimeout(this.#retryTimer);
-    this.#retryTimer = setTimeout(() => this.#retry(), (0.2 + Math.random() * 0.8) * RETRY_MS);
+    const most = Math.min(RETRY_MAX_MS, RETRY_MS * 2 ** this.#retries);
+    this.#retries += 1;
+    this.#retryTimer = setTimeout(() => this.#retry(), (0.2 + Math.random() * 0.8) * most);
   }
 
   /** Asks for the tables first: a subscription also ends when its table was redefined. */

@@ -168,16 +168,21 @@ export class Connection {
     this.send({ op: "ping" });
   }
 
-  /** @param {any} text */
-  #message(text) {
+  /** @param {any} data */
+  #message(data) {
+    if (typeof data !== "string") {
+      this.handlers.onTraffic("in", "", { op: "binary" });
+      this.handlers.onFrame({ op: "binary" });
+      return;
+    }
     let frame;
     try {
-      frame = parse(String(text));
+      frame = parse(data);
     } catch {
       // Never guess at half a frame: whatever it changed is unknown, so the page starts over.
       frame = { op: "unreadable" };
     }
-    this.handlers.onTraffic("in", String(text), frame);
+    this.handlers.onTraffic("in", data, frame);
     if (frame === null || typeof frame !== "object") return;
     if (frame.op === "pong") this.#ponged();
     else if (!this.#answered(frame)) this.handlers.onFrame(frame);

@@ -62,6 +62,7 @@ export function fillDemo(engine) {
     ],
   });
   engine.create("demo", { name: "audit_log", primaryKey: [], columns: [column("line", "text")] });
+  engine.table("demo", "audit_log").rows.set("1", { line: "the demo was filled" });
   const money = () => `${5 + random(480)}.${String(random(100)).padStart(2, "0")}`;
   const orders = engine.table("demo", "orders");
   const place = () =>

@@ -174,9 +174,12 @@ function watchSockets() {
     constructor(url, protocols) {
       super(url, protocols);
       const { watched } = window;
+      this.offered = protocols;
       if (watched.isCut) this.close();
       watched.sockets.push(this);
-      this.addEventListener("message", ({ data }) => watched.received.push(JSON.parse(data)));
+      this.addEventListener("message", ({ data }) => {
+        if (typeof data === "string") watched.received.push(JSON.parse(data));
+      });
     }
 
     send(text) {

@@ -520,6 +520,91 @@ screenTest(
 );
 
 screenTest(
+  "one may connect as another tenant, and by a token",
+  {},
+  async (screen, outside, tenant) => {
+    await screen.showsColumn("id", ["1", "2", "3", "4"]);
+    const other = freshTenant();
+    await screen.page.locator("#connection").click();
+    await screen.page.getByLabel("Tenant").fill(other);
+    await screen.page.getByLabel("User").fill("ada");
+    await screen.press("Enter");
+    await screen.until(() => screen.text("#blank-title"), "There is no table yet");
+    assert.deepEqual(await screen.column("id"), []);
+    assert.match(screen.page.url(), new RegExp(`tenant=${other}&user=ada`));
+    await screen.page.locator("#connection").click();
+    await screen.page.getByLabel("Tenant").fill(tenant);
+    await screen.page.getByLabel("Token").fill("a b");
+    await screen.press("Enter");
+    assert.match(await screen.text(".form-problem"), /letters, digits/);
+    await screen.page.getByLabel("Token").fill("abc.def-ghi_jkl");
+    await screen.press("Enter");
+    await screen.showsColumn("id", ["1", "2", "3", "4"]);
+    const socket = await screen.page.evaluate(() => {
+      const { url, protocol, offered } = window.watched.sockets.at(-1);
+      return { url, protocol, offered };
+    });
+    assert.deepEqual(socket.offered, ["tidegate", "bearer.abc.def-ghi_jkl"]);
+    assert.equal(socket.protocol, "tidegate");
+    assert.ok(!socket.url.includes("abc.def") && !screen.page.url().includes("abc.def"));
+  },
+);
+
+screenTest(
+  "rows under a key of several columns are live, and are not edited by half a key",
+  {},
+  async (screen, outside) => {
+    const column = (name, dataType, constraints) => ({
+      name,
+      dataType,
+      isNullable: false,
+      constraints,
+    });
+    const columns = [
+      column("shelf", "text", ["primaryKey"]),
+      column("place", "integer", ["primaryKey"]),
+      column("item", "text", []),
+    ];
+    await outside.rpc("CREATE_TABLE", undefined, { definition: { name: "shelves", columns } });
+    const row = { shelf: "a", place: 1, item: "rope" };
+    await outside.rpc("ADD_SINGLE", "shelves", { primaryKeyColumn: "shelf", row });
+    await screen.page.getByRole("button", { name: "List the tables again" }).click();
+    await screen.page.getByRole("button", { name: "shelves" }).click();
+    await screen.showsColumn("item", ["rope"]);
+    const second = { shelf: "a", place: 2, item: "tar" };
+    await outside.rpc("ADD_SINGLE", "shelves", { primaryKeyColumn: "shelf", row: second });
+    await screen.showsColumn("item", ["rope", "tar"]);
+    await screen.press("j", "e");
+    await screen.page.getByRole("status").filter({ hasText: "several columns" }).waitFor();
+    await screen.press("Delete");
+    assert.equal(await screen.page.locator(".editor, #delete-dialog[open]").count(), 0);
+  },
+);
+
+test("a table that cannot be live is shown as it is, and says why", { skip: isReal }, async () => {
+  const screen = await Screen.open(browser, server.url, { tenant: "demo", hash: "#audit_log" });
+  await screen.showsColumn("line", ["the demo was filled"]);
+  assert.match(await screen.text("#table-note"), /cannot be live/);
+  assert.equal(await screen.text("#connection-text"), "Connected");
+  assert.ok(await screen.page.getByRole("button", { name: "Insert row" }).isDisabled());
+  await screen.close();
+});
+
+screenTest(
+  "a frame only another client can read ends the page in words",
+  { skip: isReal },
+  async (screen) => {
+    await screen.showsColumn("id", ["1", "2", "3", "4"]);
+    await screen.page.evaluate(() => {
+      const data = new Blob([new Uint8Array([1, 2, 3])]);
+      window.watched.sockets.at(-1).dispatchEvent(new MessageEvent("message", { data }));
+    });
+    await screen.until(() => screen.text("#banner-code"), "opaque_diffs");
+    assert.deepEqual(await screen.column("id"), ["1", "2", "3", "4"]);
+  },
+);
+
+screenTest(
   "a narrow screen needs no sideways scroll and keeps every control",
   { viewport: { width: 380, height: 700 } },
   async (screen) => {

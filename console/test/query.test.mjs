@@ -37,7 +37,8 @@ const cases = [
   [wire("price", "notInList", "1.50"), '{"Float64List":{"values":[1.50]}}'],
   [
     wire("price", "between", ".5", "2."),
-    '{"RangeValue":{"low":{"NumberValue":{"value":0.5}},"high":{"NumberValue":{"value":2}},"include_low":true,"include_high":true}}',
+    '{"RangeValue":{"low":{"NumberValue":{"value":0.5}},"high":{"NumberValue":{"value":2}},' +
+      '"include_low":true,"include_high":true}}',
   ],
   [wire("name", "contains", 'a"%_'), '{"StringValue":{"value":"a\\"%_"}}'],
   [wire("name", "inList", "a", "b"), '{"StringList":{"values":["a","b"]}}'],
