@@ -10,6 +10,20 @@ use tidegate_core::{
     TenantId, TimeUnit, TransactionSnapshot, Value, Xid,
 };
 
+/// Spoils text: at a place, up to 11 characters go and up to 4 that mean something in JSON come.
+pub(crate) fn spoil() -> impl Strategy<Value = (usize, usize, String)> {
+    (any::<usize>(), 0..12_usize, "[\\[{\"\\\\,:}0-9a-z]{0,4}")
+}
+
+/// The text, spoilt.
+pub(crate) fn spoilt(text: &str, (at, cut, put): (usize, usize, String)) -> String {
+    let text: Vec<char> = text.chars().collect();
+    let at = at % text.len();
+    let rest = text.iter().skip(at + cut).copied();
+    let start = text.iter().take(at).copied();
+    start.chain(put.chars()).chain(rest).collect()
+}
+
 /// Text with everything that is awkward in JSON and FlatBuffers.
 pub(crate) fn text() -> impl Strategy<Value = String> {
     "[a-c\"\\\\/\n\u{0}\u{1f}\u{7f}é日🌍\u{2028}]{0,6}"

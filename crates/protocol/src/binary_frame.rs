@@ -1,8 +1,8 @@
 //! Diffs as FlatBuffers, for clients that subscribed with `format: "binary"`.
 //!
-//! The content is that of the JSON frame; rows stay JSON text, byte for byte. The buffer is made from the
-//! JSON changes that the bus carries, once per gateway and label, so that processors need not know who
-//! wants which format.
+//! The content is that of the JSON frame; rows stay JSON text, byte for byte. The buffer is made
+//! from the JSON changes that the bus carries, once per gateway and label, so that processors need
+//! not know who wants which format.
 
 use bytes::Bytes;
 use flatbuffers::FlatBufferBuilder;

@@ -1,5 +1,5 @@
-//! What the relay puts on the bus: what a transaction did to one table of one tenant, or how far the
-//! stream has come.
+//! What the relay puts on the bus: what a transaction did to one table of one tenant, or how far
+//! the stream has come.
 
 use std::sync::Arc;
 
@@ -27,11 +27,13 @@ pub enum ChangeRecord {
     },
     /// How far the stream has come; for a whole partition.
     Heartbeat(Heartbeat),
-    /// Commits may be missing before what follows: the relay began a new stream. For a whole partition.
+    /// Commits may be missing before what follows: the relay began a new stream. For a whole
+    /// partition.
     Gap,
 }
 
-/// Whether a record completes what its transaction did to the table. Diffs are made of the whole only.
+/// Whether a record completes what its transaction did to the table. Diffs are made of the whole
+/// only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
     /// More follows.

@@ -1,7 +1,7 @@
 //! The `changes` of a diff as JSON text: encoded once in the whole system.
 //!
-//! One row of one transaction may enter many pages. Its JSON is computed once: [`RowJsonCache`] keeps it by
-//! the row's identity for as long as the caller works on that transaction.
+//! One row of one transaction may enter many pages. Its JSON is computed once: [`RowJsonCache`]
+//! keeps it by the row's identity for as long as the caller works on that transaction.
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -1,8 +1,8 @@
 //! Frames that clients send.
 //!
-//! A frame becomes a typed value here or a refusal that says what to answer and to whom. Nothing of a
-//! client's text is read twice after this, and no text can exhaust the stack: nesting is measured before
-//! anything recurses.
+//! A frame becomes a typed value here or a refusal that says what to answer and to whom. Nothing of
+//! a client's text is read twice after this, and no text can exhaust the stack: nesting is measured
+//! before anything recurses.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use crate::json_text::{DEPTH_MAX, Kind, depth, given, kind, string};
 use crate::query_flatbuffer::decode_query;
 use crate::query_json::parse_query;
 
-/// Bytes of a `hashId`, a `correlationId` or a method's name: room for any hash or UUID, and so small that
-/// repeating it in every frame costs little.
+/// Bytes of a `hashId`, a `correlationId` or a method's name: room for any hash or UUID, and so
+/// small that repeating it in every frame costs little.
 const LABEL_BYTES_MAX: usize = 256;
 
 /// What a frame that is not JSON is answered with, on the typed channel.

@@ -1,7 +1,7 @@
 //! Procedures as clients call them: a method, a table and a payload of JSON.
 //!
-//! Names in a payload are taken in camelCase and snake_case. What is absent has the default that it always
-//! had, except that a write never guesses which row it is about.
+//! Names in a payload are taken in camelCase and snake_case. What is absent has the default that it
+//! always had, except that a write never guesses which row it is about.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! The one table of what clients are told when something is refused or fails.
 //!
-//! The text of a code is for programs and never changes; the sentence beside it is for people and may.
-//! PROTOCOL prints the table, and a test keeps the two equal.
+//! The text of a code is for programs and never changes; the sentence beside it is for people and
+//! may. PROTOCOL prints the table, and a test keeps the two equal.
 
 use std::fmt;
 
@@ -120,7 +120,8 @@ codes! {
 }
 
 impl ErrorCode {
-    /// Whether an error frame of this code and a `hashId` ends the subscription. It does, unless only a
+    /// Whether an error frame of this code and a `hashId` ends the subscription. It does, unless
+    /// only a
     /// `sync` failed.
     #[must_use]
     pub const fn ends_subscription(self) -> bool {

@@ -1,5 +1,6 @@
 //! Small things about JSON text that serde does not give: writing without a tree, and depth.
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// How deep a client's JSON may nest. What serde itself allows; far above any query or document.
@@ -59,6 +60,24 @@ pub(crate) fn string(raw: &RawValue) -> Option<String> {
     serde_json::from_str(raw.get()).ok()
 }
 
+/// The fields of an object. `None` when it is no object, or names a field twice.
+pub(crate) fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
+    // A struct is read from an array too.
+    (kind(raw) == Kind::Object)
+        .then(|| serde_json::from_str(raw.get()).ok())
+        .flatten()
+}
+
+/// The members of an array.
+pub(crate) fn array(raw: &RawValue) -> Option<Vec<&RawValue>> {
+    serde_json::from_str(raw.get()).ok()
+}
+
+/// A boolean.
+pub(crate) fn boolean(raw: &RawValue) -> Option<bool> {
+    serde_json::from_str(raw.get()).ok()
+}
+
 /// A field that is there and not null.
 pub(crate) fn given(raw: Option<&RawValue>) -> Option<&RawValue> {
     raw.filter(|raw| kind(raw) != Kind::Null)
@@ -75,7 +94,8 @@ pub(crate) fn is_number(text: &str) -> bool {
         .is_ok_and(|raw| kind(raw) == Kind::Number && raw.get().len() == text.len())
 }
 
-/// Writes a text as a JSON string: quotes, backslashes and control characters escaped, the rest as it is.
+/// Writes a text as a JSON string: quotes, backslashes and control characters escaped, the rest as
+/// it is.
 pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let bytes = text.as_bytes();

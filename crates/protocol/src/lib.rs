@@ -1,7 +1,7 @@
 //! Every byte that crosses a process: client frames, FlatBuffers, bus records, error codes.
 //!
-//! Bytes become typed values of `core` here, or errors; values become bytes. Nothing here does I/O, reads a
-//! clock or remembers anything. docs/PROTOCOL.md is the same for the author of a client.
+//! Bytes become typed values of `core` here, or errors; values become bytes. Nothing here does I/O,
+//! reads a clock or remembers anything. docs/PROTOCOL.md is the same for the author of a client.
 
 #![warn(missing_docs)]
 
@@ -18,6 +18,7 @@ mod generated;
 #[cfg(test)]
 mod golden;
 mod json_text;
+mod literal_json;
 mod page_record;
 mod query_flatbuffer;
 mod query_json;

@@ -1,9 +1,9 @@
-//! What the processor publishes about a page: the page itself, its diffs, a refusal; and how far it is
-//! with the whole partition.
+//! What the processor publishes about a page: the page itself, its diffs, a refusal; and how far it
+//! is with the whole partition.
 //!
-//! Every record opens with a header of one size, so that a gateway reads that alone. What follows is
-//! JSON text that goes to clients as it is: encoded once in the whole system, sliced without a copy
-//! everywhere else.
+//! Every record opens with a header of one size, so that a gateway reads that alone. What follows
+//! is JSON text that goes to clients as it is: encoded once in the whole system, sliced without a
+//! copy everywhere else.
 
 use bytes::Bytes;
 use tidegate_core::{Epoch, Life, Lsn, Offset, Position};
@@ -18,7 +18,8 @@ const VERSION: u8 = 1;
 pub enum PageCause {
     /// It was opened: nobody has anything older of it.
     Opened,
-    /// It is the page of the running epoch once more, at its present offset, for a gateway that asked.
+    /// It is the page of the running epoch once more, at its present offset, for a gateway that
+    /// asked.
     Repeated,
     /// It was read anew: who has something older must replace it.
     Reset,
@@ -170,8 +171,8 @@ impl PageRecord {
 
     /// Reads a record. Its texts are slices of `bytes`.
     ///
-    /// # Errors
-    /// When the bytes are not what [`PageRecord::encode`] writes. (That the texts are JSON is believed.)
+    /// # Errors When the bytes are not what [`PageRecord::encode`] writes. (That the texts are JSON
+    /// is believed.)
     pub fn decode(bytes: Bytes) -> Result<Self, RecordError> {
         let mut input = Reader::new(bytes);
         input.version(VERSION)?;

@@ -1,8 +1,8 @@
-//! Queries as FlatBuffers: `StreamingSqlDataFilter`, what clients send as `queryFbB64` and what old stream
-//! processors read.
+//! Queries as FlatBuffers: `StreamingSqlDataFilter`, what clients send as `queryFbB64` and what old
+//! stream processors read.
 //!
-//! Bytes come from anyone. They are verified under budgets for tables and size, and the walk over the
-//! filter has the bounds that a query in JSON has.
+//! Bytes come from anyone. They are verified under budgets for tables and size, and the walk over
+//! the filter has the bounds that a query in JSON has.
 
 use flatbuffers::{FlatBufferBuilder, UnionWIPOffset, VerifierOptions, WIPOffset, root_with_opts};
 use tidegate_core::{
@@ -21,10 +21,11 @@ use crate::generated::sql::sql_schema::{
     StringListArgs, StringValue, StringValueArgs, TimeUnit, TimestampValue, TimestampValueArgs,
 };
 use crate::generated::twin::{Child, Walk, WrittenChild, write_wrapper};
-use crate::query_json::{FILTER_DEPTH_MAX, FILTER_NODES_MAX, LIST_MAX, ORDER_KEYS_MAX, shorten};
+use crate::literal_json::LIST_MAX;
+use crate::query_json::{FILTER_DEPTH_MAX, FILTER_NODES_MAX, ORDER_KEYS_MAX, shorten};
 
-/// Budgets of the verifier. A filter of the size we allow has a few tables a node; depth is for values
-/// within values, as wrappers are verified one by one.
+/// Budgets of the verifier. A filter of the size we allow has a few tables a node; depth is for
+/// values within values, as wrappers are verified one by one.
 const BUDGETS: VerifierOptions = VerifierOptions {
     max_depth: 16,
     max_tables: 8_192,
@@ -38,8 +39,8 @@ const LIMIT_DEFAULT: u32 = 50;
 /// Reads a query.
 ///
 /// # Errors
-/// `bad_query` when the bytes are no `StreamingSqlDataFilter`; else the code of the part that makes no
-/// sense.
+/// `bad_query` when the bytes are no `StreamingSqlDataFilter`; else the code of the part that makes
+/// no sense.
 pub fn decode_query(bytes: &[u8]) -> Result<QuerySpec, WireError> {
     let root = root_with_opts::<StreamingSqlDataFilter<'_>>(&BUDGETS, bytes).map_err(|_| {
         WireError::new(
@@ -283,9 +284,8 @@ fn range_of(range: Option<RangeValue<'_>>) -> Result<Option<Literal>, String> {
 
 /// Writes a query, with the client's name for it.
 ///
-/// # Errors
-/// When the query says something that this format cannot: a cursor with `strict_after` false, a list of
-/// mixed kinds, a limit above 32 bits.
+/// # Errors When the query says something that this format cannot: a cursor with `strict_after`
+/// false, a list of mixed kinds, a limit above 32 bits.
 pub fn encode_query(spec: &QuerySpec, hash: &str) -> Result<Vec<u8>, WireError> {
     if !spec.strict_after && !spec.keyset.is_empty() {
         let why = "strict_after: false has no place in a StreamingSqlDataFilter";
@@ -462,13 +462,7 @@ fn encode_literal(
             (FilterValue::StringValue, value.as_union_value())
         }
         Literal::Time { epoch, unit } => {
-            let unit = match unit {
-                Unit::Seconds => TimeUnit::SECONDS,
-                Unit::Millis => TimeUnit::MILLIS,
-                Unit::Micros => TimeUnit::MICROS,
-                Unit::Nanos => TimeUnit::NANOS,
-            };
-            let epoch = *epoch;
+            let (epoch, unit) = (*epoch, encode_unit(*unit));
             let value = TimestampValue::create(b, &TimestampValueArgs { epoch, unit });
             (FilterValue::TimestampValue, value.as_union_value())
         }
@@ -500,6 +494,15 @@ fn encode_literal(
         }
         Literal::Json(_) => return Err(bad("a JSON document is not a value of a query")),
     })
+}
+
+fn encode_unit(unit: Unit) -> TimeUnit {
+    match unit {
+        Unit::Seconds => TimeUnit::SECONDS,
+        Unit::Millis => TimeUnit::MILLIS,
+        Unit::Micros => TimeUnit::MICROS,
+        Unit::Nanos => TimeUnit::NANOS,
+    }
 }
 
 fn encode_int(b: &mut FlatBufferBuilder<'_>, value: i64) -> (FilterValue, Union) {

@@ -1,7 +1,7 @@
 //! Reading and writing the bytes of bus records: fixed-width numbers, lengths before contents.
 //!
-//! Whatever the bytes are, reading ends in a value or in an error. A count is believed only as far as
-//! bytes for so many members are there, so that a hostile one cannot make us reserve memory.
+//! Whatever the bytes are, reading ends in a value or in an error. A count is believed only as far
+//! as bytes for so many members are there, so that a hostile one cannot make us reserve memory.
 
 use bytes::{BufMut, Bytes, BytesMut};
 

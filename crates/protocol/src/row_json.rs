@@ -70,8 +70,9 @@ impl RowWriter {
         out.push(b']');
     }
 
-    /// Appends the order keys of a row as members of an object, without its braces: column and text, or
-    /// null. Columns called `lsn` or `position` are left out: those names have a meaning of their own there.
+    /// Appends the order keys of a row as members of an object, without its braces: column and
+    /// text, or null. Columns called `lsn` or `position` are left out: those names have a meaning
+    /// of their own there.
     pub fn write_cursor(
         &self,
         out: &mut Vec<u8>,
@@ -93,8 +94,8 @@ impl RowWriter {
     }
 }
 
-/// A primary key as text: the value's own text, or for a composite key the text of a JSON array with the
-/// values as they stand in the row.
+/// A primary key as text: the value's own text, or for a composite key the text of a JSON array
+/// with the values as they stand in the row.
 ///
 /// `key` holds the values in key order. A key that is NULL is the empty text.
 #[must_use]
@@ -143,7 +144,8 @@ fn write_value(out: &mut Vec<u8>, kind: &ColumnType, value: &Value) {
         Value::Timestamp(micros) => write_string(out, &format_timestamp(*micros)),
         Value::Date(days) => write_string(out, &format_date(*days)),
         Value::Bytes(bytes) => write_hex(out, bytes),
-        // The database may hand out text that is no JSON (SQLite does not check): then it is a text.
+        // The database may hand out text that is no JSON (SQLite does not check): then it is a
+        // text.
         Value::Json(text) if is_json(text) => out.extend_from_slice(text.trim().as_bytes()),
         Value::Json(text) => write_string(out, text),
     }
@@ -154,7 +156,8 @@ enum FloatText {
     Name(&'static str),
 }
 
-/// The shortest decimal that reads back as the float, at the column's own precision: a `real` 0.1 is `0.1`.
+/// The shortest decimal that reads back as the float, at the column's own precision: a `real` 0.1
+/// is `0.1`.
 fn float_text(kind: &ColumnType, value: f64) -> FloatText {
     if value.is_nan() {
         return FloatText::Name("NaN");

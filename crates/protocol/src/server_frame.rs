@@ -1,7 +1,8 @@
 //! Frames that the server sends, as complete JSON text.
 //!
-//! Pages and diffs are assembled around text that was encoded elsewhere and is copied as it is. Field
-//! order and shape are those that existing clients have always got; additions stand beside them.
+//! Pages and diffs are assembled around text that was encoded elsewhere and is copied as it is.
+//! Field order and shape are those that existing clients have always got; additions stand beside
+//! them.
 
 use bytes::Bytes;
 use tidegate_core::{Lsn, Position};
@@ -292,7 +293,8 @@ pub mod typed {
             .stamped(now_millis)
     }
 
-    /// `broadcast_message`, to all of the tenant. `message` is JSON; without one the field is absent.
+    /// `broadcast_message`, to all of the tenant. `message` is JSON; without one the field is
+    /// absent.
     #[must_use]
     pub fn broadcast_message(from: &str, message: Option<&str>, now_millis: i64) -> Bytes {
         let length = message.map_or(0, str::len);

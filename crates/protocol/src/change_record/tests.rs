@@ -1,5 +1,5 @@
-//! That change records survive their bytes, and that no bytes whatever make the reader panic or believe a
-//! count that is not there.
+//! That change records survive their bytes, and that no bytes whatever make the reader panic or
+//! believe a count that is not there.
 
 use proptest::prelude::{any, prop_assert_eq, prop_oneof, proptest};
 use proptest::sample::select;

@@ -1,5 +1,5 @@
-//! That changes are written as the contract says, that a shared row is written once, and that a row has
-//! the same bytes as elsewhere.
+//! That changes are written as the contract says, that a shared row is written once, and that a row
+//! has the same bytes as elsewhere.
 
 use tidegate_core::{Column, ColumnType, TableName, Value};
 
@@ -53,8 +53,8 @@ fn changes_are_written_in_order() {
     assert_eq!(changes_json(&mut cache, &[]), "[]");
 }
 
-/// A row that enters two pages is written once; an equal row of another allocation is another row; and
-/// after `clear` nothing of an earlier transaction is taken for a new one.
+/// A row that enters two pages is written once; an equal row of another allocation is another row;
+/// and after `clear` nothing of an earlier transaction is taken for a new one.
 #[test]
 fn shared_rows_are_written_once() {
     let mut cache = RowJsonCache::new(schema());

@@ -65,8 +65,8 @@ fn recorded_calls_are_read() {
     assert_eq!(refused, senseless);
 }
 
-/// A row is named in camelCase or snake_case, by text, number or array; `id` is nobody's default here:
-/// the database knows the key.
+/// A row is named in camelCase or snake_case, by text, number or array; `id` is nobody's default
+/// here: the database knows the key.
 #[test]
 fn keys() {
     let single = |key| Command::GetSingle(notes(), key);

@@ -1,5 +1,5 @@
-//! That a query's FlatBuffer means what its JSON means, in recordings and in general, and that bytes which
-//! lie are refused.
+//! That a query's FlatBuffer means what its JSON means, in recordings and in general, and that
+//! bytes which lie are refused.
 
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
@@ -69,8 +69,8 @@ fn without_modifiers(mut spec: QuerySpec) -> QuerySpec {
     spec
 }
 
-/// Wherever the recorded gateway published a query, its bytes and its JSON are one query to us, unless it
-/// is one of those that the gateway falsified.
+/// Wherever the recorded gateway published a query, its bytes and its JSON are one query to us,
+/// unless it is one of those that the gateway falsified.
 #[test]
 fn recorded_queries_mean_their_json() {
     let mut alike = 0;
@@ -104,7 +104,8 @@ fn recorded_queries_mean_their_json() {
     assert!(alike > 90, "only {alike}");
 }
 
-/// The queries that the recorded encoder choked on are queries like any other, where they make sense.
+/// The queries that the recorded encoder choked on are queries like any other, where they make
+/// sense.
 #[test]
 fn unpublished_queries_are_published() {
     for short in ["cursor_null", "value_null", "value_range", "value_missing"] {

@@ -1,4 +1,5 @@
-//! That rows, keys and cursors are written as the contract says, and that the result is always JSON.
+//! That rows, keys and cursors are written as the contract says, and that the result is always
+//! JSON.
 
 use proptest::collection::vec;
 use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
@@ -28,79 +29,68 @@ fn cell(kind: ColumnType, value: Value) -> String {
     String::from_utf8(out).unwrap()
 }
 
+fn check(cases: &[(ColumnType, Value, &str)]) {
+    for (kind, value, expected) in cases {
+        assert_eq!(cell(kind.clone(), value.clone()), *expected, "{value:?}");
+    }
+}
+
 /// One case for each kind of column.
 #[test]
 fn values() {
-    let float = |value| cell(ColumnType::Double, Value::Float(value));
-    let cases = [
+    let numeric = |text: &str| Value::Numeric(Numeric::parse(text).unwrap());
+    let json = |text: &str| Value::Json(text.into());
+    let moment = Value::Timestamp(1_767_323_045_678_901);
+    let bytes = Value::Bytes([0, 255].as_slice().into());
+    let text = Value::text("a\"b\\c\n\u{1}é🌍");
+    check(&[
         (
-            cell(ColumnType::BigInt, Value::Int(i64::MIN)),
+            ColumnType::BigInt,
+            Value::Int(i64::MIN),
             "\"-9223372036854775808\"",
         ),
         (
-            cell(ColumnType::WideInteger, Value::Int(i64::MAX)),
+            ColumnType::WideInteger,
+            Value::Int(i64::MAX),
             "9223372036854775807",
         ),
-        (cell(ColumnType::SmallInt, Value::Int(-7)), "-7"),
+        (ColumnType::SmallInt, Value::Int(-7), "-7"),
+        (ColumnType::Numeric, numeric("1.10"), "\"1.10\""),
+        (ColumnType::Numeric, numeric("NaN"), "\"NaN\""),
+        (ColumnType::Boolean, Value::Bool(true), "true"),
+        (ColumnType::Text, text, r#""a\"b\\c\n\u0001é🌍""#),
+        (ColumnType::Text, Value::Null, "null"),
         (
-            cell(
-                ColumnType::Numeric,
-                Value::Numeric(Numeric::parse("1.10").unwrap()),
-            ),
-            "\"1.10\"",
-        ),
-        (
-            cell(
-                ColumnType::Numeric,
-                Value::Numeric(Numeric::parse("NaN").unwrap()),
-            ),
-            "\"NaN\"",
-        ),
-        (float(0.1), "0.1"),
-        (float(1.0), "1"),
-        (float(-0.0), "-0"),
-        (float(1e21), "1e21"),
-        (float(1.5e-9), "1.5e-9"),
-        (float(f64::MAX), "1.7976931348623157e308"),
-        (float(f64::NAN), "\"NaN\""),
-        (float(f64::NEG_INFINITY), "\"-Infinity\""),
-        (
-            cell(ColumnType::Real, Value::Float(f64::from(0.1_f32))),
-            "0.1",
-        ),
-        (cell(ColumnType::Boolean, Value::Bool(true)), "true"),
-        (
-            cell(ColumnType::Text, Value::text("a\"b\\c\n\u{1}é🌍")),
-            "\"a\\\"b\\\\c\\n\\u0001é🌍\"",
-        ),
-        (
-            cell(
-                ColumnType::Timestamp,
-                Value::Timestamp(1_767_323_045_678_901),
-            ),
+            ColumnType::Timestamp,
+            moment,
             "\"2026-01-02T03:04:05.678901Z\"",
         ),
-        (cell(ColumnType::Date, Value::Date(0)), "\"1970-01-01\""),
+        (ColumnType::Date, Value::Date(0), "\"1970-01-01\""),
+        (ColumnType::Bytea, bytes, r#""\\x00ff""#),
         (
-            cell(ColumnType::Bytea, Value::Bytes([0, 255].as_slice().into())),
-            "\"\\\\x00ff\"",
+            ColumnType::Json,
+            json(" {\"n\":12345678901234567890}\n"),
+            r#"{"n":12345678901234567890}"#,
         ),
-        (
-            cell(
-                ColumnType::Json,
-                Value::Json(" {\"n\":12345678901234567890}\n".into()),
-            ),
-            "{\"n\":12345678901234567890}",
-        ),
-        (
-            cell(ColumnType::Json, Value::Json("{not json".into())),
-            "\"{not json\"",
-        ),
-        (cell(ColumnType::Text, Value::Null), "null"),
-    ];
-    for (given, expected) in cases {
-        assert_eq!(given, expected);
-    }
+        (ColumnType::Json, json("{not json"), "\"{not json\""),
+    ]);
+}
+
+/// Floats are the shortest decimals that read back as themselves; what is no number is a text.
+#[test]
+fn floats() {
+    let double = |value, expected| (ColumnType::Double, Value::Float(value), expected);
+    check(&[
+        double(0.1, "0.1"),
+        double(1.0, "1"),
+        double(-0.0, "-0"),
+        double(1e21, "1e21"),
+        double(1.5e-9, "1.5e-9"),
+        double(f64::MAX, "1.7976931348623157e308"),
+        double(f64::NAN, "\"NaN\""),
+        double(f64::NEG_INFINITY, "\"-Infinity\""),
+        (ColumnType::Real, Value::Float(f64::from(0.1_f32)), "0.1"),
+    ]);
 }
 
 /// A document of ten thousand brackets is passed on without recursion.
@@ -114,10 +104,11 @@ fn deep_documents_pass() {
 }
 
 proptest! {
-    /// Whatever is in a row, the result is JSON with the columns in their order, and equal twice.
+    /// Whatever is in a row, the result is a JSON object with all its columns.
     #[test]
     fn rows_are_json(names in vec(text(), 0..4), values in vec(value(), 4)) {
-        let columns: Vec<_> = names.iter().map(|name| (name.as_str(), ColumnType::Double)).collect();
+        let column = |name| (String::as_str(name), ColumnType::Double);
+        let columns: Vec<_> = names.iter().map(column).collect();
         let writer = RowWriter::new(table(&columns, Vec::new()));
         let row = Row::new(values[..names.len()].to_vec());
         let mut out = Vec::new();
