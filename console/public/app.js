@@ -150,7 +150,7 @@ class Console {
     this.#isListed = false;
     this.#page = open("");
     this.#subscribedTable = "";
-    this.grid.clear();
+    this.grid.setTable([], []);
     this.status.showIdentity(nameOf(this.#identity));
     this.connection.moveTo(addressOf(this.#identity));
   }

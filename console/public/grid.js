@@ -91,11 +91,10 @@ export class Grid {
     this.clear();
     this.root.scrollTo(0, 0);
     this.root.setAttribute("aria-colcount", String(columns.length + 1));
-    this.head.replaceChildren(
-      h("div", { role: "columnheader", class: "gutter", "aria-label": "Row" }),
-      ...columns.map((column) => this.#header(column, primaryKey.includes(column.name))),
-      h("div", { class: "actions", role: "presentation" }),
-    );
+    const headers = columns.map((column) => this.#header(column, primaryKey.includes(column.name)));
+    const first = h("div", { role: "columnheader", class: "gutter", "aria-label": "Row" });
+    const last = h("div", { class: "actions", role: "presentation" });
+    this.head.replaceChildren(...(columns.length === 0 ? [] : [first, ...headers, last]));
     this.#widths.applyTo(this.inner);
   }
 

@@ -11,7 +11,10 @@ import { isNumeric, kindOf } from "./values.js";
 const CHAR_PX = 7.1;
 const DIGIT_PX = 8.2;
 const MONO_CHAR_PX = 7.9;
+const HEAD_CHAR_PX = 7.5;
 const HEAD_TYPE_CHAR_PX = 6.5;
+/** Room beside a name for an arrow and the number of its key. */
+const HEAD_SORT_PX = 26;
 const PADDING_PX = 26;
 const MIN_PX = 64;
 const MAX_PX = 340;
@@ -27,7 +30,10 @@ export class Widths {
   constructor(columns = []) {
     this.columns = columns;
     this.#pixels = columns.map(({ name, type }) => {
-      const text = Math.max((name.length + 2) * CHAR_PX, type.length * HEAD_TYPE_CHAR_PX);
+      const text = Math.max(
+        name.length * HEAD_CHAR_PX + HEAD_SORT_PX,
+        type.length * HEAD_TYPE_CHAR_PX,
+      );
       return clamp(text + PADDING_PX);
     });
   }

@@ -13,6 +13,7 @@ import { Engine, Refused, parse, print } from "./fake-engine.mjs";
 import { fillDemo } from "./fake-demo.mjs";
 
 const PUBLIC = new URL("../public/", import.meta.url);
+const POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 const TYPES = {
   ".html": "text/html; charset=utf-8",
   ".js": "text/javascript; charset=utf-8",
@@ -43,7 +44,7 @@ export async function startFake({ port = 0, demo = true } = {}) {
 async function serveFile(request, response) {
   const { pathname } = new URL(request.url, "http://localhost");
   const name = pathname === "/" ? "index.html" : pathname.slice(1);
-  response.setHeader("content-security-policy", "default-src 'self'");
+  response.setHeader("content-security-policy", POLICY);
   try {
     if (!/^[a-z.-]+$/.test(name)) throw new Error("no such file");
     const body = await readFile(new URL(name, PUBLIC));
