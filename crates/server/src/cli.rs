@@ -2,6 +2,8 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 
+use crate::commands::rpc::RpcArgs;
+use crate::commands::watch::WatchArgs;
 use crate::config::{Allowed, Flags, Key};
 
 /// Live pages of SQL data over WebSockets.
@@ -18,6 +20,10 @@ pub(crate) enum Command {
     Serve(SettingFlags),
     /// Prints the effective configuration and where each value comes from
     Config(SettingFlags),
+    /// Shows a page of a table and keeps it up to date
+    Watch(WatchArgs),
+    /// Calls a SQL procedure and prints what it gave
+    Rpc(RpcArgs),
 }
 
 /// The flags of all configuration keys, as text; what they mean is read with the other layers.

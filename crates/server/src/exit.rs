@@ -12,10 +12,14 @@ pub(crate) enum Exit {
     Config = 64,
     /// The database file is no database, or not one that can be used.
     BadData = 65,
+    /// There is no such table.
+    NoSuchTable = 66,
     /// The address is taken, or a neighbour cannot be reached.
     Unavailable = 69,
     /// A file or folder cannot be made or written.
     CannotCreate = 73,
+    /// The gateway does not allow it.
+    Refused = 77,
 }
 
 impl From<Exit> for ExitCode {

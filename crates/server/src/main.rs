@@ -25,6 +25,8 @@ fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Serve(_) => Ok(()),
         Command::Config(flags) => print_config(flags.0),
+        Command::Watch(args) => commands::watch::run(&args),
+        Command::Rpc(args) => commands::rpc::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
