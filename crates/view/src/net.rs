@@ -71,3 +71,91 @@ fn keep_last(changes: &mut Vec<NetChange>) {
         is_same_row
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_core::{Column, ColumnType, TableName, TenantId};
+
+    use super::*;
+
+    fn schema() -> TableSchema {
+        let column = |name: &str| Column {
+            name: name.into(),
+            kind: ColumnType::BigInt,
+            nullable: false,
+        };
+        let table = TableName::parse("orders").expect("valid");
+        TableSchema::new(table, vec![column("id"), column("n")], vec![0])
+    }
+
+    fn change(rows: Vec<RowChange>) -> TableChange {
+        TableChange {
+            tenant: TenantId::parse("acme").expect("valid"),
+            table: TableName::parse("orders").expect("valid"),
+            schema: schema().fingerprint(),
+            rows: Some(rows),
+        }
+    }
+
+    fn key(id: i64) -> Box<[Value]> {
+        Box::new([Value::Int(id)])
+    }
+
+    fn upsert(old: Option<i64>, id: i64, n: i64) -> RowChange {
+        RowChange::Upsert {
+            old_key: old.map(key),
+            row: Row::new(vec![Value::Int(id), Value::Int(n)]),
+        }
+    }
+
+    /// What is left under each key, in the order of keys.
+    fn net(rows: Vec<RowChange>) -> Vec<Option<i64>> {
+        let net = net_changes(&schema(), &change(rows)).expect("readable");
+        let n = |row: Row| match row[1] {
+            Value::Int(n) => n,
+            _ => unreachable!("an integer"),
+        };
+        net.into_iter().map(|change| change.row.map(n)).collect()
+    }
+
+    /// Only the last image of a row counts, and keys may be swapped by way of a third.
+    #[test]
+    fn the_last_image_counts() {
+        let delete = |id| RowChange::Delete { key: key(id) };
+        assert_eq!(net(vec![upsert(None, 1, 5), upsert(None, 1, 6)]), [Some(6)]);
+        assert_eq!(net(vec![upsert(None, 1, 5), delete(1)]), [None]);
+        assert_eq!(net(vec![delete(1), upsert(None, 1, 7)]), [Some(7)]);
+        let swap = vec![
+            upsert(Some(1), 3, 10),
+            upsert(Some(2), 1, 20),
+            upsert(Some(3), 2, 10),
+        ];
+        assert_eq!(net(swap), [Some(20), Some(10), None]);
+    }
+
+    /// A change that does not follow the schema is not read at all.
+    #[test]
+    fn foreign_changes_are_not_read() {
+        let short = RowChange::Upsert {
+            old_key: None,
+            row: Row::new(vec![Value::Int(1)]),
+        };
+        let no_key = RowChange::Delete { key: Box::new([]) };
+        let all_rows = TableChange {
+            rows: None,
+            ..change(Vec::new())
+        };
+        let redefined = TableChange {
+            schema: 1,
+            ..change(Vec::new())
+        };
+        for bad in [
+            change(vec![short]),
+            change(vec![no_key]),
+            all_rows,
+            redefined,
+        ] {
+            assert!(net_changes(&schema(), &bad).is_none(), "{bad:?}");
+        }
+    }
+}

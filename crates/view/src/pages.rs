@@ -294,3 +294,6 @@ impl Pages {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

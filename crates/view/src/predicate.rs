@@ -138,3 +138,6 @@ fn text_matches(kind: TextMatch, text: &str, needle: &str) -> bool {
         TextMatch::NotContains => !text.contains(needle),
     }
 }
+
+#[cfg(test)]
+mod tests;

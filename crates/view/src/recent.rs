@@ -137,3 +137,90 @@ impl Recent {
         *self = Self::new(self.rows_max);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_core::TransactionSnapshot;
+
+    use super::*;
+
+    fn streamed(lsn: u64, xid: u64, table: &str) -> Streamed {
+        let commit = Commit {
+            lsn: Lsn::new(lsn),
+            xid: Xid::new(xid),
+            committed_at_micros: 0,
+        };
+        let change = TableChange {
+            tenant: TenantId::parse("acme").expect("valid"),
+            table: TableName::parse(table).expect("valid"),
+            schema: 1,
+            rows: Some(Vec::new()),
+        };
+        let change = Arc::new(change);
+        Streamed { commit, change }
+    }
+
+    fn heartbeat(lsn: u64, visible: Option<(u64, u64, &[u64])>) -> Heartbeat {
+        let xid = |raw: &u64| Xid::new(*raw);
+        Heartbeat {
+            lsn: Lsn::new(lsn),
+            at_micros: 0,
+            visible: visible.map(|(xmin, xmax, in_progress)| TransactionSnapshot {
+                xmin: Xid::new(xmin),
+                xmax: Xid::new(xmax),
+                in_progress: in_progress.iter().map(xid).collect(),
+            }),
+        }
+    }
+
+    fn kept(recent: &Recent) -> Vec<u64> {
+        let lsn = |streamed: &Streamed| streamed.commit.lsn.get();
+        recent.streamed.iter().map(lsn).collect()
+    }
+
+    /// A transaction stays until it is visible, however many after it are, and holds none of them.
+    #[test]
+    fn keeps_what_is_not_visible() {
+        let mut recent = Recent::new(100);
+        for (lsn, xid) in [(10, 5), (20, 7), (30, 6)] {
+            recent.record(streamed(lsn, xid, "orders"));
+        }
+        recent.advance(&heartbeat(40, Some((5, 8, &[5]))));
+        assert_eq!(kept(&recent), [10]);
+        assert_eq!(recent.oldest(), Some(Lsn::new(10)));
+        recent.advance(&heartbeat(50, Some((8, 8, &[]))));
+        assert!(kept(&recent).is_empty());
+        recent.record(streamed(60, 9, "orders"));
+        recent.record(streamed(61, 10, "orders"));
+        recent.advance(&heartbeat(60, None));
+        assert_eq!(kept(&recent), [61]);
+    }
+
+    /// Past the bound the oldest are forgotten, which is remembered until all of them must be visible.
+    #[test]
+    fn forgetting_is_remembered() {
+        let mut recent = Recent::new(2);
+        for (lsn, xid) in [(10, 9), (20, 7), (30, 8), (40, 6)] {
+            recent.record(streamed(lsn, xid, "orders"));
+        }
+        assert_eq!(kept(&recent), [30, 40]);
+        assert_ne!(recent.reach(), Reach::Whole);
+        recent.advance(&heartbeat(50, Some((9, 12, &[9]))));
+        assert_ne!(recent.reach(), Reach::Whole);
+        recent.advance(&heartbeat(60, Some((10, 12, &[10]))));
+        assert_eq!(recent.reach(), Reach::Whole);
+    }
+
+    /// A table is given its own changes only.
+    #[test]
+    fn tables_are_told_apart() {
+        let mut recent = Recent::new(100);
+        recent.record(streamed(10, 1, "orders"));
+        recent.record(streamed(20, 2, "tickets"));
+        let tenant = TenantId::parse("acme").expect("valid");
+        let table = TableName::parse("tickets").expect("valid");
+        assert_eq!(recent.of(&tenant, &table).count(), 1);
+        let other = TenantId::parse("other").expect("valid");
+        assert_eq!(recent.of(&other, &table).count(), 0);
+    }
+}

@@ -184,3 +184,6 @@ impl Start {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
