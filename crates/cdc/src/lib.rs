@@ -1,11 +1,12 @@
 //! The relay: the database's commits, in order, onto the bus.
 //!
-//! It reads whole transactions from [`Database::changes`], splits each by (tenant, table), and publishes
-//! the parts to the partitions that own them. After every batch each partition gets a heartbeat, so that
-//! an idle one also learns how far the stream has come. Only then is the batch acknowledged.
+//! It reads whole transactions from [`Database::changes`], splits each by (tenant, table), and
+//! publishes the parts to the partitions that own them. After every batch each partition gets a
+//! heartbeat, so that an idle one also learns how far the stream has come. Only then is the batch
+//! acknowledged.
 //!
-//! Invariant: per partition, commit positions never fall. What is published twice after a failed publish
-//! carries the same position again, which the processor drops.
+//! Invariant: per partition, commit positions never fall. What is published twice after a failed
+//! publish carries the same position again, which the processor drops.
 //!
 //! What is deliberately absent: any knowledge of queries, pages or clients.
 
@@ -22,10 +23,12 @@ use tokio_util::sync::CancellationToken;
 
 /// Relays until it is told to stop.
 ///
-/// `relayed` follows the position of the last batch on the bus; it leaves zero when the relay is running.
+/// `relayed` follows the position of the last batch on the bus; it leaves zero when the relay is
+/// running.
 ///
 /// # Errors
-/// When the database refuses to stream, or the bus a record, for a reason that waiting will not mend.
+/// When the database refuses to stream, or the bus a record, for a reason that waiting will not
+/// mend.
 pub async fn run(
     bus: Arc<dyn Bus>,
     database: Arc<dyn Database>,

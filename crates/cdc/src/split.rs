@@ -1,4 +1,5 @@
-//! One transaction as records: a part for each table it touched, in the partition that owns the table.
+//! One transaction as records: a part for each table it touched, in the partition that owns the
+//! table.
 
 use tidegate_core::{Partition, RowChange, TableChange, Transaction};
 use tidegate_ports::{ChangeBatch, Record};
@@ -6,11 +7,12 @@ use tidegate_protocol::{ChangeRecord, Part};
 
 use crate::record;
 
-/// Row changes in one record. A larger part of a transaction becomes several records, of which only the
-/// last says that the part is whole.
+/// Row changes in one record. A larger part of a transaction becomes several records, of which only
+/// the last says that the part is whole.
 const RECORD_ROWS_MAX: usize = 1_000;
 
-/// The records of a batch, each partition's in commit order, with a heartbeat for every partition last.
+/// The records of a batch, each partition's in commit order, with a heartbeat for every partition
+/// last.
 pub(crate) fn records(batch: ChangeBatch, partition_count: u32) -> Vec<Record> {
     let mut records = Vec::with_capacity(batch.transactions.len() + partition_count as usize);
     for transaction in batch.transactions {
@@ -116,8 +118,8 @@ mod tests {
         ChangeRecord::decode(record.value.clone()).expect("just encoded")
     }
 
-    /// Each table's part lands with its owner, and every partition hears how far the stream has come,
-    /// after all else.
+    /// Each table's part lands with its owner, and every partition hears how far the stream has
+    /// come, after all else.
     #[test]
     fn parts_go_to_their_owners() {
         let records = records(batch(vec![change("orders", 1), change("tickets", 2)]), 16);

@@ -25,8 +25,8 @@ pub fn parse_date(text: &str) -> Option<i32> {
 /// Reads a timestamp as microseconds since 1970-01-01 UTC.
 ///
 /// Accepts a date, `T` or a blank, `HH:MM`, optional seconds with an optional fraction (rounded to
-/// microseconds), and an optional zone (`Z`, `+hh`, `+hhmm`, `+hh:mm`); without a zone it is UTC. A date
-/// alone is its midnight.
+/// microseconds), and an optional zone (`Z`, `+hh`, `+hhmm`, `+hh:mm`); without a zone it is UTC. A
+/// date alone is its midnight.
 #[must_use]
 pub fn parse_timestamp(text: &str) -> Option<i64> {
     let text = text.trim();

@@ -1,8 +1,8 @@
 //! From a query as written to its canonical form.
 //!
-//! Here names become column indexes, literals become values of the column's type, groups are flattened,
-//! sorted and freed of repeats, and the order is completed by the primary key. After this nothing is
-//! validated again. Contract and error texts: PROTOCOL, "The query".
+//! Here names become column indexes, literals become values of the column's type, groups are
+//! flattened, sorted and freed of repeats, and the order is completed by the primary key. After
+//! this nothing is validated again. Contract and error texts: PROTOCOL, "The query".
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -422,8 +422,9 @@ fn canonical_keyset(
     }))
 }
 
-/// The bytes that the hash is taken of. They name columns by name and type, not by index, so that they
-/// outlive a change of the table that the query does not touch. Every part is framed by its length.
+/// The bytes that the hash is taken of. They name columns by name and type, not by index, so that
+/// they outlive a change of the table that the query does not touch. Every part is framed by its
+/// length.
 fn canonical_bytes(
     schema: &TableSchema,
     filter: &Filter,

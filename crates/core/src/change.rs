@@ -43,7 +43,8 @@ pub struct TableChange {
     /// Fingerprint of the schema that the rows follow: [`crate::TableSchema::fingerprint`].
     pub schema: u64,
     /// The changes in order, or `None` when pages of this table must be read again: the table was
-    /// truncated or redefined, holds a value that its type does not allow, or changed too much at once.
+    /// truncated or redefined, holds a value that its type does not allow, or changed too much at
+    /// once.
     pub rows: Option<Vec<RowChange>>,
 }
 

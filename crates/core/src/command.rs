@@ -50,7 +50,8 @@ pub struct Aggregation {
 pub struct ColumnDefinition {
     /// Its name.
     pub name: String,
-    /// Its type, by the wire's name without a trailing underscore (`bigInt`, `timestamptz`, `char`).
+    /// Its type, by the wire's name without a trailing underscore (`bigInt`, `timestamptz`,
+    /// `char`).
     pub data_type: String,
     /// Whether it may be NULL.
     pub nullable: bool,
@@ -94,7 +95,8 @@ pub enum Command {
     ListTables,
 }
 
-/// Aggregates, each column with its value as exact decimal text; `None` where there was nothing but NULL.
+/// Aggregates, each column with its value as exact decimal text; `None` where there was nothing but
+/// NULL.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Aggregates {
     /// Rows that matched.

@@ -44,8 +44,8 @@ impl TransactionSnapshot {
 ///
 /// An LSN alone cannot say this for Postgres: the commit record is written before the transaction
 /// becomes visible, so a commit below the snapshot's LSN may be missing from its rows. There the
-/// transaction snapshot is kept and asked by transaction id. SQLite has one writer at a time, so there
-/// the rows are a plain prefix of the log.
+/// transaction snapshot is kept and asked by transaction id. SQLite has one writer at a time, so
+/// there the rows are a plain prefix of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fence {
     /// All commits up to and including this one, and no other.

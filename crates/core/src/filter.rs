@@ -70,8 +70,8 @@ pub enum Check {
         /// Inside or outside.
         polarity: Polarity,
     },
-    /// Is one of the constants, or none of them. Sorted, without repeats. An empty list is false inside
-    /// and true outside, for NULL too.
+    /// Is one of the constants, or none of them. Sorted, without repeats. An empty list is false
+    /// inside and true outside, for NULL too.
     InList(Vec<Value>, Polarity),
     /// Searches in text.
     Text(TextMatch, Arc<str>),
@@ -86,8 +86,8 @@ pub struct Test {
     pub check: Check,
 }
 
-/// A condition on a row, under SQL's three-valued logic: a row matches when the result is true, not when
-/// it is unknown.
+/// A condition on a row, under SQL's three-valued logic: a row matches when the result is true, not
+/// when it is unknown.
 ///
 /// Canonical: groups hold two or more members, none of its own kind, sorted and without repeats.
 /// `All` of nothing is the condition that is always true, and is never a member of a group.

@@ -1,12 +1,13 @@
 //! Names of tenants, tables and users.
 //!
-//! Each is a newtype that can only be made by a parsing constructor, so a name that is in a value is
-//! known to be well formed. They are cheap to clone.
+//! Each is a newtype that can only be made by a parsing constructor, so a name that is in a value
+//! is known to be well formed. They are cheap to clone.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Longest name accepted, in bytes. Postgres cuts identifiers at 63; the rest is the tenant's prefix.
+/// Longest name accepted, in bytes. Postgres cuts identifiers at 63; the rest is the tenant's
+/// prefix.
 const NAME_BYTES_MAX: usize = 128;
 
 /// Why a name was refused.
@@ -94,8 +95,8 @@ impl TenantId {
     /// Reads a tenant id.
     ///
     /// # Errors
-    /// When it is empty, longer than 128 bytes, or holds anything but ASCII letters, digits, `-`, `.`
-    /// and `_`. (Tenancy by prefix further forbids `_`: see [`crate::Tenancy`].)
+    /// When it is empty, longer than 128 bytes, or holds anything but ASCII letters, digits, `-`,
+    /// `.` and `_`. (Tenancy by prefix further forbids `_`: see [`crate::Tenancy`].)
     pub fn parse(name: &str) -> Result<Self, IdError> {
         let checked = check("tenant", name)?;
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');

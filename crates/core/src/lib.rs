@@ -1,8 +1,8 @@
 //! The words every other part speaks: identities, positions, values, queries, changes and diffs.
 //!
-//! This crate is plain data and pure functions. What is deliberately absent: async code, I/O, clocks,
-//! randomness, and every wire format. Formats live in `tidegate-protocol`; the page of a query in
-//! `tidegate-view`; SQL text in `tidegate-sql`.
+//! This crate is plain data and pure functions. What is deliberately absent: async code, I/O,
+//! clocks, randomness, and every wire format. Formats live in `tidegate-protocol`; the page of a
+//! query in `tidegate-view`; SQL text in `tidegate-sql`.
 
 #![warn(missing_docs)]
 

@@ -57,8 +57,8 @@ pub enum Literal {
 }
 
 impl Literal {
-    /// Reads the literal as a value of a column's type, exactly as SQL would cast it, or says in words
-    /// why it does not fit.
+    /// Reads the literal as a value of a column's type, exactly as SQL would cast it, or says in
+    /// words why it does not fit.
     ///
     /// # Errors
     /// A phrase that completes "column x …", for example `needs a whole number`.

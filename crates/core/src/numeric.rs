@@ -30,8 +30,8 @@ struct Parts<'a> {
 impl Numeric {
     /// Reads `-12.50`, `.5`, `5.`, `1e-3`, `NaN`, `Infinity` and `-Infinity` (any case).
     ///
-    /// A number with an exponent is kept in plain notation. `None` when it is not a number, or has more
-    /// than 20,000 digits on either side.
+    /// A number with an exponent is kept in plain notation. `None` when it is not a number, or has
+    /// more than 20,000 digits on either side.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
@@ -78,7 +78,8 @@ impl Numeric {
         Self(value.to_string().into())
     }
 
-    /// The number as text: digits with an optional sign and point, or `NaN`, `Infinity`, `-Infinity`.
+    /// The number as text: digits with an optional sign and point, or `NaN`, `Infinity`,
+    /// `-Infinity`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -97,8 +98,8 @@ impl Numeric {
     /// Bytes whose order is the order of the numbers, and which are equal for equal numbers only.
     ///
     /// Layout: a class byte (negative infinity, negative, zero, positive, infinity, NaN); then, for
-    /// finite ones, a biased exponent of eight bytes, the digits and a terminator, all inverted when the
-    /// number is negative.
+    /// finite ones, a biased exponent of eight bytes, the digits and a terminator, all inverted
+    /// when the number is negative.
     pub fn write_sort_key(&self, out: &mut Vec<u8>) {
         let Some(parts) = self.parts() else {
             out.push(match &*self.0 {

@@ -143,8 +143,8 @@ pub enum FilterSpec {
     },
 }
 
-/// The sort of an order key, as written. `Default` places NULL as Postgres does: last when ascending,
-/// first when descending.
+/// The sort of an order key, as written. `Default` places NULL as Postgres does: last when
+/// ascending, first when descending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[expect(missing_docs, reason = "the wire's own names")]
 pub enum Sort {
@@ -350,8 +350,8 @@ impl LimitRule {
     };
 }
 
-/// A query in canonical form: typed, complete and in range. Two clients that mean the same page have
-/// equal hashes.
+/// A query in canonical form: typed, complete and in range. Two clients that mean the same page
+/// have equal hashes.
 ///
 /// The order ends in the primary key, so it is total. Made by [`Query::from_spec`] only.
 #[derive(Debug, Clone, PartialEq)]

@@ -58,8 +58,9 @@ pub struct RoutingKey {
 }
 
 impl RoutingKey {
-    /// The one encoding of the key: `HASH:LENGTH:TENANT:TABLE`, LENGTH the tenant's bytes. Unambiguous
-    /// whatever characters the names hold, as the hash is of fixed length and the tenant's is given.
+    /// The one encoding of the key: `HASH:LENGTH:TENANT:TABLE`, LENGTH the tenant's bytes.
+    /// Unambiguous whatever characters the names hold, as the hash is of fixed length and the
+    /// tenant's is given.
     #[must_use]
     pub fn encode(&self) -> String {
         format!(
@@ -99,8 +100,8 @@ impl fmt::Debug for RoutingKey {
     }
 }
 
-/// A partition of the bus topics. All topics have the same count, so that a table's changes, leases and
-/// diffs meet in one owner.
+/// A partition of the bus topics. All topics have the same count, so that a table's changes, leases
+/// and diffs meet in one owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Partition(u32);
 

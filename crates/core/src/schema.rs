@@ -37,7 +37,8 @@ pub enum ColumnType {
     Bytea,
     /// JSON document, shown as itself.
     Json,
-    /// A type that is shown as text but not filtered or ordered by, with the database's name for it.
+    /// A type that is shown as text but not filtered or ordered by, with the database's name for
+    /// it.
     Other(Arc<str>),
 }
 
@@ -107,8 +108,8 @@ pub struct TableSchema {
 }
 
 impl TableSchema {
-    /// A table with these columns; `key` holds the indexes of the primary key's columns, in key order,
-    /// and is empty when there is none.
+    /// A table with these columns; `key` holds the indexes of the primary key's columns, in key
+    /// order, and is empty when there is none.
     ///
     /// # Panics
     /// When `key` names a column that is not there: a programming error of an adapter.
@@ -145,8 +146,8 @@ impl TableSchema {
         &self.key
     }
 
-    /// Equal for equal columns and key, different otherwise. A row can be read only with the schema of
-    /// its fingerprint.
+    /// Equal for equal columns and key, different otherwise. A row can be read only with the schema
+    /// of its fingerprint.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint

@@ -5,8 +5,8 @@ use crate::ids::{IdError, TableName, TenantId};
 /// How a tenant's table is found in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tenancy {
-    /// Each tenant's tables carry its name: `{tenant}_{table}`. A tenant id then has no underscore, so
-    /// that the split is unambiguous.
+    /// Each tenant's tables carry its name: `{tenant}_{table}`. A tenant id then has no underscore,
+    /// so that the split is unambiguous.
     Prefix,
     /// One tenant only; tables go by their own names.
     Single,
@@ -16,7 +16,8 @@ impl Tenancy {
     /// The table's name in the database.
     ///
     /// # Errors
-    /// When the tenant cannot have tables under this tenancy (an underscore in its id, with `Prefix`).
+    /// When the tenant cannot have tables under this tenancy (an underscore in its id, with
+    /// `Prefix`).
     pub fn physical(self, tenant: &TenantId, table: &TableName) -> Result<String, IdError> {
         match self {
             Self::Single => Ok(table.to_string()),
@@ -62,7 +63,8 @@ impl Tenancy {
 mod tests {
     use super::*;
 
-    /// Two tenants can never mean one table: `a_b` + `c` and `a` + `b_c` would, so the first is refused.
+    /// Two tenants can never mean one table: `a_b` + `c` and `a` + `b_c` would, so the first is
+    /// refused.
     #[test]
     fn prefix_is_unambiguous() {
         let tenant = |name| TenantId::parse(name).expect("valid");

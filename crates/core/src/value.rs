@@ -45,8 +45,8 @@ impl Value {
         matches!(self, Self::Null)
     }
 
-    /// Compares two values of one column as Postgres does: text by bytes (`COLLATE "C"`), NaN equal to
-    /// itself and above every number, `-0` equal to `0`, false below true.
+    /// Compares two values of one column as Postgres does: text by bytes (`COLLATE "C"`), NaN equal
+    /// to itself and above every number, `-0` equal to `0`, false below true.
     ///
     /// `None` when either is NULL, or when the two are not of one kind.
     #[must_use]
@@ -67,7 +67,8 @@ impl Value {
         }
     }
 
-    /// The value as text: what stands in a cursor and in a primary key on the wire. `None` for NULL.
+    /// The value as text: what stands in a cursor and in a primary key on the wire. `None` for
+    /// NULL.
     #[must_use]
     pub fn to_text(&self) -> Option<String> {
         Some(match self {
@@ -122,7 +123,8 @@ impl Row {
         Self(values.into())
     }
 
-    /// Whether both are one allocation. Cheap; used to share work done for one row among many pages.
+    /// Whether both are one allocation. Cheap; used to share work done for one row among many
+    /// pages.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

@@ -84,20 +84,20 @@ pub enum BusEvent {
 
 /// An ordered, partitioned log.
 ///
-/// - *Order*: records of one topic and partition are read in the order in which they were published.
-///   Nothing is said across partitions or topics.
-/// - *Delivery*: at least once. A reader may see a record again after a failure or a change of ownership,
-///   so what records say must be harmless when repeated.
-/// - *Backpressure*: not polling is the backpressure. A reader never slows a publisher; one that falls
-///   behind retention gets [`PortError::Gone`] and must start over.
+/// - *Order*: records of one topic and partition are read in the order in which they were
+///   published. Nothing is said across partitions or topics.
+/// - *Delivery*: at least once. A reader may see a record again after a failure or a change of
+///   ownership, so what records say must be harmless when repeated.
+/// - *Backpressure*: not polling is the backpressure. A reader never slows a publisher; one that
+///   falls behind retention gets [`PortError::Gone`] and must start over.
 /// - *Retention* is bounded; each implementation says by what.
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
     /// Partitions of each topic.
     fn partition_count(&self) -> u32;
 
-    /// Appends records, in order within each partition. When it returns, they are as durable as the bus
-    /// makes them. On an error any prefix may have been appended.
+    /// Appends records, in order within each partition. When it returns, they are as durable as the
+    /// bus makes them. On an error any prefix may have been appended.
     ///
     /// # Errors
     /// `Unavailable` to be retried; `TooLarge` when a record is over the bus's bound.
@@ -115,8 +115,8 @@ pub trait Bus: Send + Sync + 'static {
         start: Start,
     ) -> Result<Box<dyn BusReader>, PortError>;
 
-    /// Joins a group whose members share the partitions, each with one owner at a time; an owner has the
-    /// same partitions of all the topics. Dropping the reader leaves the group.
+    /// Joins a group whose members share the partitions, each with one owner at a time; an owner
+    /// has the same partitions of all the topics. Dropping the reader leaves the group.
     ///
     /// # Errors
     /// `Unavailable`.
@@ -133,7 +133,7 @@ pub trait BusReader: Send {
     /// Waits for the next event. Cancellation-safe: an event that was not returned comes again.
     ///
     /// # Errors
-    /// `Gone` when the reader fell behind retention (it stays usable, positioned at the oldest record
-    /// kept); `Unavailable` to be polled again.
+    /// `Gone` when the reader fell behind retention (it stays usable, positioned at the oldest
+    /// record kept); `Unavailable` to be polled again.
     async fn poll(&mut self) -> Result<BusEvent, PortError>;
 }

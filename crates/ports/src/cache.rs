@@ -20,8 +20,8 @@ pub struct TailEntry {
 /// How an append went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Appended {
-    /// Entries that were refused because their position was not above the newest of their key: work of
-    /// an owner that is no longer one.
+    /// Entries that were refused because their position was not above the newest of their key: work
+    /// of an owner that is no longer one.
     pub refused: usize,
 }
 
@@ -36,8 +36,8 @@ pub enum Replay {
 
 /// The newest diffs of each page, by position.
 ///
-/// - *One writer per key*, the owner of the page; the cache itself refuses positions that are not higher
-///   than the newest, so that a late owner cannot harm.
+/// - *One writer per key*, the owner of the page; the cache itself refuses positions that are not
+///   higher than the newest, so that a late owner cannot harm.
 /// - *Bounds*: entries per key and bytes in all; the oldest go first, which a reader sees as a gap.
 /// - A cache that is down or empty costs resumes (they become fresh pages), never correctness.
 #[async_trait]

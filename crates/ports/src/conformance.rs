@@ -1,5 +1,5 @@
-//! One suite per seam. An implementation's tests call it with a factory; a failure panics with what was
-//! promised.
+//! One suite per seam. An implementation's tests call it with a factory; a failure panics with what
+//! was promised.
 
 mod bus;
 mod cache;

@@ -55,7 +55,8 @@ pub struct ChangeBatch {
 
 /// The database's commits, in order, from the moment the stream was made.
 ///
-/// It ends (`next` gives `None`) when the database closes or the feeding side failed; make a new one then.
+/// It ends (`next` gives `None`) when the database closes or the feeding side failed; make a new
+/// one then.
 #[derive(Debug)]
 pub struct ChangeStream {
     batches: mpsc::Receiver<Result<ChangeBatch, PortError>>,
@@ -91,11 +92,13 @@ impl ChangeStream {
 
 /// A SQL database of many tenants.
 ///
-/// - *Snapshots* bring their fence: the exact set of commits in their rows. Each is one consistent read.
-/// - *Changes* come whole transaction by transaction, in commit order, each exactly once per stream. A
-///   stream contains every commit that a snapshot taken after the stream was made does not.
-/// - *Commands* are atomic; a write that was acknowledged is durable, and its `lsn` is the position of
-///   its commit in the stream.
+/// - *Snapshots* bring their fence: the exact set of commits in their rows. Each is one consistent
+///   read.
+/// - *Changes* come whole transaction by transaction, in commit order, each exactly once per
+///   stream. A stream contains every commit that a snapshot taken after the stream was made does
+///   not.
+/// - *Commands* are atomic; a write that was acknowledged is durable, and its `lsn` is the position
+///   of its commit in the stream.
 /// - The tenant is always given and always applied: no call reaches another tenant's rows.
 /// - Text is compared and ordered by its bytes.
 #[async_trait]
@@ -110,8 +113,8 @@ pub trait Database: Send + Sync + 'static {
         table: &TableName,
     ) -> Result<Arc<TableSchema>, DatabaseError>;
 
-    /// Reads the first rows of a query. Fails with `TableChanged` when the table no longer has the schema
-    /// that the query was made for.
+    /// Reads the first rows of a query. Fails with `TableChanged` when the table no longer has the
+    /// schema that the query was made for.
     ///
     /// # Errors
     /// See [`DatabaseError`].
@@ -123,7 +126,8 @@ pub trait Database: Send + Sync + 'static {
     /// See [`DatabaseError`].
     async fn execute(&self, tenant: &TenantId, command: Command) -> Result<Reply, DatabaseError>;
 
-    /// A number higher than any given before, for ever: also after restarts, and to other processes.
+    /// A number higher than any given before, for ever: also after restarts, and to other
+    /// processes.
     ///
     /// # Errors
     /// `Unavailable`.

@@ -1,9 +1,9 @@
 //! The three seams of the system: [`Bus`], [`HotCache`] and [`Database`].
 //!
-//! Each trait's comment is its contract. The in-memory bus and cache here are real implementations, used
-//! by the embedded system; `conformance` holds one suite per seam that every implementation passes.
-//! What is deliberately absent: any knowledge of what the bytes mean (`tidegate-protocol`) and any client
-//! of a real broker, cache or database (the adapter crates).
+//! Each trait's comment is its contract. The in-memory bus and cache here are real implementations,
+//! used by the embedded system; `conformance` holds one suite per seam that every implementation
+//! passes. What is deliberately absent: any knowledge of what the bytes mean (`tidegate-protocol`)
+//! and any client of a real broker, cache or database (the adapter crates).
 
 #![warn(missing_docs)]
 

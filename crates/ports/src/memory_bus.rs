@@ -15,12 +15,13 @@ use crate::error::PortError;
 pub struct MemoryBusLimits {
     /// Partitions of each topic.
     pub partition_count: u32,
-    /// Bytes of keys and values that one partition keeps; the oldest go first. A reader that is this far
-    /// behind starts over, which costs it a fresh page of everything.
+    /// Bytes of keys and values that one partition keeps; the oldest go first. A reader that is
+    /// this far behind starts over, which costs it a fresh page of everything.
     pub partition_bytes_max: usize,
     /// Bytes of one record: above any page a client may ask for.
     pub record_bytes_max: usize,
-    /// Records handed to a reader at once: enough to amortize a wake-up, few enough to give others a turn.
+    /// Records handed to a reader at once: enough to amortize a wake-up, few enough to give others
+    /// a turn.
     pub batch_records_max: usize,
 }
 
@@ -64,7 +65,8 @@ fn size(record: &Record) -> usize {
     record.key.len() + record.value.len() + size_of::<Record>()
 }
 
-/// The members of one group, in order of joining. Member `i` of `n` owns the partitions `p % n == i`.
+/// The members of one group, in order of joining. Member `i` of `n` owns the partitions `p % n ==
+/// i`.
 #[derive(Default)]
 struct Group {
     members: Vec<u64>,
@@ -82,8 +84,8 @@ struct State {
 #[derive(Clone)]
 pub struct MemoryBus {
     limits: MemoryBusLimits,
-    // One lock for all logs: it is held for a few pushes or clones of reference-counted bytes, never
-    // across an await.
+    // One lock for all logs: it is held for a few pushes or clones of reference-counted bytes,
+    // never across an await.
     state: Arc<Mutex<State>>,
     published: Arc<Notify>,
 }

@@ -136,8 +136,8 @@ impl HotCache for MemoryCache {
         let Some(tail) = state.tails.get(key) else {
             return Ok(Replay::Gap);
         };
-        // A tail is dense and of one epoch, so knowing the position itself, or starting right behind it,
-        // is enough.
+        // A tail is dense and of one epoch, so knowing the position itself, or starting right
+        // behind it, is enough.
         let at = tail
             .entries
             .partition_point(|(position, _)| *position <= after);

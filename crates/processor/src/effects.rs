@@ -52,8 +52,8 @@ pub(crate) struct Counts {
 }
 
 impl Effects {
-    /// A whole page. Where an epoch starts, its tail starts as well, with an empty entry: so a cursor at
-    /// offset 0 can be told from one that the cache knows nothing of.
+    /// A whole page. Where an epoch starts, its tail starts as well, with an empty entry: so a
+    /// cursor at offset 0 can be told from one that the cache knows nothing of.
     pub(crate) fn page(&mut self, partition: Partition, key: &RoutingKey, page: PageContent) {
         if page.position.offset == Offset::ZERO {
             let (key, position) = (key.clone(), page.position);

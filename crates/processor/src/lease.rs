@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a lease lasts without being renewed. Gateways renew every 10 s, so this outlives three lost
-/// renewals and a short pause of the bus.
+/// How long a lease lasts without being renewed. Gateways renew every 10 s, so this outlives three
+/// lost renewals and a short pause of the bus.
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(45);
 
 /// The leases of one page, by gateway. When the last one lapses the page dies.

@@ -29,8 +29,8 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// Settings of a processor.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Reads of rows that run at the same time: enough to keep a database busy, few enough to leave it
-    /// to others.
+    /// Reads of rows that run at the same time: enough to keep a database busy, few enough to leave
+    /// it to others.
     pub seeds_running_max: usize,
     /// What pages may take up.
     pub limits: tidegate_view::Limits,
@@ -96,7 +96,8 @@ impl Processor {
     }
 }
 
-/// Joins the group and owns partitions until it is told to stop. One call is one member of the group.
+/// Joins the group and owns partitions until it is told to stop. One call is one member of the
+/// group.
 ///
 /// # Errors
 /// When the bus refuses for a reason that waiting will not mend.

@@ -10,10 +10,12 @@ use crate::lease::Leases;
 /// One page: who wants it, where its history is, and how far it is in being opened.
 #[derive(Debug)]
 pub(crate) struct PageState {
-    /// The query as the gateway sent it, to be brought into canonical form anew when the table changes.
+    /// The query as the gateway sent it, to be brought into canonical form anew when the table
+    /// changes.
     pub(crate) spec: QuerySpec,
     pub(crate) leases: Leases,
-    /// The position last published, and the commit it stands for; `None` until the page was first opened.
+    /// The position last published, and the commit it stands for; `None` until the page was first
+    /// opened.
     pub(crate) published: Option<(Position, Lsn)>,
     pub(crate) phase: Phase,
 }

@@ -19,12 +19,12 @@ use crate::effects::{Ask, Effects};
 use crate::lease::Leases;
 use crate::page_state::{PageState, Phase};
 
-/// Row changes of one transaction and table that are gathered before they are applied. A larger part is
-/// not applied row by row: the pages of the table are read again.
+/// Row changes of one transaction and table that are gathered before they are applied. A larger
+/// part is not applied row by row: the pages of the table are read again.
 const PART_ROWS_MAX: usize = 50_000;
 
-/// Pages of one partition. A page is some kilobytes, so this is a gigabyte or two; past it, a lease is
-/// refused as overloaded.
+/// Pages of one partition. A page is some kilobytes, so this is a gigabyte or two; past it, a lease
+/// is refused as overloaded.
 const PAGES_MAX: usize = 200_000;
 
 /// Limits of pages were decided by the gateway; here only the engine's own bound counts.
@@ -35,12 +35,13 @@ type TableKey = (TenantId, TableName);
 /// A table as the owner knows it.
 #[derive(Debug, Default)]
 struct Table {
-    /// What it looks like, and the JSON of rows that the present input touches; `None` while that is being
-    /// asked.
+    /// What it looks like, and the JSON of rows that the present input touches; `None` while that
+    /// is being asked.
     described: Option<Described>,
     /// The pages on it.
     pages: HashSet<RoutingKey>,
-    /// The part of a transaction that has come so far: its commit, its rows, and whether it grew too large.
+    /// The part of a transaction that has come so far: its commit, its rows, and whether it grew
+    /// too large.
     gathered: Option<(Lsn, Vec<RowChange>, Gathering)>,
 }
 
@@ -253,8 +254,8 @@ impl PartitionOwner {
         self.carry_out(wanted, effects);
     }
 
-    /// Puts the parts of a transaction's change of one table together. `None` until it is whole, or when
-    /// nobody looks at the table.
+    /// Puts the parts of a transaction's change of one table together. `None` until it is whole, or
+    /// when nobody looks at the table.
     fn gather(&mut self, commit: &Commit, change: TableChange, part: Part) -> Option<TableChange> {
         let table = self
             .tables
@@ -311,7 +312,8 @@ impl PartitionOwner {
         self.carry_out(wanted, effects);
     }
 
-    /// The table no longer looks as its pages think: they are opened anew when it has been described.
+    /// The table no longer looks as its pages think: they are opened anew when it has been
+    /// described.
     fn redefine(&mut self, table_key: &TableKey, effects: &mut Effects) {
         let Some(table) = self.tables.get_mut(table_key) else {
             return;
@@ -393,8 +395,8 @@ impl PartitionOwner {
         let table_key = (key.tenant.clone(), key.table.clone());
         if let Some(table) = self.tables.get_mut(&table_key) {
             table.pages.remove(key);
-            // Its schema goes with its last page: nothing would tell us when it changes. One that is
-            // being asked for stays, so that it is asked for once.
+            // Its schema goes with its last page: nothing would tell us when it changes. One that
+            // is being asked for stays, so that it is asked for once.
             if table.pages.is_empty() && table.described.is_some() {
                 self.tables.remove(&table_key);
             }
@@ -497,8 +499,8 @@ impl PartitionOwner {
         effects.page(self.id, &key, content);
     }
 
-    /// Publishes a page once more where it is, for a gateway that has nothing of it. One that is still
-    /// being opened is published when it is open.
+    /// Publishes a page once more where it is, for a gateway that has nothing of it. One that is
+    /// still being opened is published when it is open.
     fn repeat(&mut self, key: &RoutingKey, effects: &mut Effects) {
         let Some(PageState {
             phase: Phase::Registered { page, query },

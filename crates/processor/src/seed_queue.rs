@@ -1,8 +1,8 @@
 //! Which page may be read from SQL next.
 //!
-//! Opens come in storms: after a restart every page of every tenant wants its rows at once. The database
-//! sees a bounded number of reads at a time, and tenants take turns, so that one with ten thousand pages
-//! does not starve one with ten.
+//! Opens come in storms: after a restart every page of every tenant wants its rows at once. The
+//! database sees a bounded number of reads at a time, and tenants take turns, so that one with ten
+//! thousand pages does not starve one with ten.
 
 use std::collections::{HashMap, VecDeque};
 

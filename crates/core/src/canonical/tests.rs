@@ -1,3 +1,5 @@
+//! Cases of canonical form.
+
 use super::*;
 use crate::ids::TableName;
 use crate::query::Sort;
