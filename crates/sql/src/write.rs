@@ -1,0 +1,86 @@
+//! Writing rows. Each statement returns all columns of the rows it wrote, as they were written.
+
+use tidegate_core::{QueryError, TableSchema, Value};
+
+use crate::Statement;
+use crate::dialect::Dialect;
+use crate::writer::Writer;
+
+/// Adds one row with these values; the rest takes its defaults.
+///
+/// # Errors
+/// `BadFilter` when it holds more values than a statement can.
+pub fn insert(
+    dialect: Dialect,
+    table: &str,
+    schema: &TableSchema,
+    values: &[(usize, Value)],
+) -> Result<Statement, QueryError> {
+    let mut writer = Writer::new(dialect, schema);
+    writer.push("INSERT INTO ");
+    writer.name(table);
+    if values.is_empty() {
+        writer.push(" DEFAULT VALUES");
+    } else {
+        writer.push(" (");
+        writer.columns(values.iter().map(|(column, _)| *column));
+        writer.push(") VALUES (");
+        for (at, (_, value)) in values.iter().enumerate() {
+            if at > 0 {
+                writer.push(", ");
+            }
+            let parameter = writer.bind(value.clone());
+            writer.parameter(parameter);
+        }
+        writer.push(")");
+    }
+    returning(writer)
+}
+
+/// Changes the rows with this key. `values` must not be empty.
+///
+/// # Errors
+/// `BadFilter` when it holds more values than a statement can.
+pub fn update(
+    dialect: Dialect,
+    table: &str,
+    schema: &TableSchema,
+    key: &[(usize, Value)],
+    values: &[(usize, Value)],
+) -> Result<Statement, QueryError> {
+    let mut writer = Writer::new(dialect, schema);
+    writer.push("UPDATE ");
+    writer.name(table);
+    for (at, (column, value)) in values.iter().enumerate() {
+        writer.push(if at == 0 { " SET " } else { ", " });
+        writer.column(*column);
+        writer.push(" = ");
+        let parameter = writer.bind(value.clone());
+        writer.parameter(parameter);
+    }
+    writer.where_key(key);
+    returning(writer)
+}
+
+/// Deletes the rows with this key.
+///
+/// # Errors
+/// `BadFilter` when it holds more values than a statement can.
+pub fn delete(
+    dialect: Dialect,
+    table: &str,
+    schema: &TableSchema,
+    key: &[(usize, Value)],
+) -> Result<Statement, QueryError> {
+    let mut writer = Writer::new(dialect, schema);
+    writer.push("DELETE FROM ");
+    writer.name(table);
+    writer.where_key(key);
+    writer.finish()
+}
+
+fn returning(mut writer: Writer<'_>) -> Result<Statement, QueryError> {
+    writer.push(" RETURNING ");
+    writer.all_columns();
+    writer.finish()
+}
