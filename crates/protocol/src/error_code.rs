@@ -59,7 +59,7 @@ macro_rules! codes {
 codes! {
     /// No such operation, or its fields are missing or of the wrong kind.
     BadOp = "bad_op", Client, Never;
-    /// The frame as a whole cannot be taken: too deep, a field twice, a label too long.
+    /// The frame as a whole cannot be taken: it nests too deep, or names a field twice.
     BadFrame = "bad_frame", Client, Never;
     /// The query cannot be read.
     BadQuery = "bad_query", Client, Never;
@@ -113,7 +113,7 @@ codes! {
     SnapshotFailed = "snapshot_failed", Server, Later;
     /// The client was too slow.
     Overflow = "overflow", Client, Later;
-    /// The label is in use for another query (compat mode only).
+    /// The label already stands for another query.
     HashConflict = "hash_conflict", Client, Never;
     /// A defect of ours.
     Internal = "internal", Server, Never;
@@ -209,12 +209,18 @@ impl From<CommandError> for WireError {
 /// Why the server closes a connection: WebSocket close codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseCode {
-    /// The server stops. Reconnect at once, jittered, with the last positions.
+    /// The server stops. Reconnect after a random moment, with the last positions.
     ShuttingDown,
+    /// A frame broke the rules of WebSocket.
+    BadWebSocket,
+    /// A text frame was not UTF-8.
+    NotUtf8,
     /// Refused, or no longer authorized. Reconnecting the same way is of no use.
     Refused,
     /// A frame was too large.
     TooLarge,
+    /// A defect of ours ended the session. Reconnect later, with the last positions.
+    Internal,
     /// Overloaded, or this client is too slow. Reconnect later, with the last positions.
     TryLater,
 }
@@ -223,8 +229,11 @@ impl CloseCode {
     /// Every code the server uses.
     pub const ALL: &[Self] = &[
         Self::ShuttingDown,
+        Self::BadWebSocket,
+        Self::NotUtf8,
         Self::Refused,
         Self::TooLarge,
+        Self::Internal,
         Self::TryLater,
     ];
 
@@ -233,8 +242,11 @@ impl CloseCode {
     pub const fn number(self) -> u16 {
         match self {
             Self::ShuttingDown => 1001,
+            Self::BadWebSocket => 1002,
+            Self::NotUtf8 => 1007,
             Self::Refused => 1008,
             Self::TooLarge => 1009,
+            Self::Internal => 1011,
             Self::TryLater => 1013,
         }
     }
