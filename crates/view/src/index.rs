@@ -2,8 +2,8 @@
 //!
 //! Every page is registered under a *cover* of its filter: a set of simple conditions, of which at
 //! least one holds whenever the filter does. An equality is found by hash, a range by the interval
-//! that holds the value. Of an AND any member's cover will do, and the one that is expected to come up
-//! least is taken; an OR needs those of all its members. A filter without a cover (`notEquals`,
+//! that holds the value. Of an AND any member's cover will do, and the one that the fewest rows are
+//! expected to meet is taken; an OR needs those of all its members. A filter without a cover (`notEquals`,
 //! `contains`) puts its page on the list of the rest, which every change looks at.
 //!
 //! A cover may claim too much, never too little: the filter itself is evaluated afterwards. So ends of
@@ -22,6 +22,15 @@ use crate::sort_key::KeyBytes;
 /// longer OR is not worth its entries.
 const CONDITIONS_MAX: usize = 256;
 
+/// Cost of a condition that every row meets.
+const COST_OF_ALL: usize = 1_000_000;
+
+/// A guess: a row is in one of so many ranges with two ends.
+const RANGES_WITH_TWO_ENDS: usize = 16;
+
+/// A guess: a row is in one of so many ranges with one end.
+const RANGES_WITH_ONE_END: usize = 2;
+
 /// A condition of a cover.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Condition {
@@ -31,7 +40,7 @@ enum Condition {
     Within { column: usize, interval: Interval },
 }
 
-/// A cover, and how many pages a row that meets it is expected to bring up.
+/// A cover, and how large a share of all rows is expected to meet it.
 #[derive(Debug)]
 struct Cover {
     conditions: Vec<Condition>,
@@ -45,6 +54,32 @@ struct ColumnIndex {
     within: Intervals,
 }
 
+/// About how many different values filters ask a column to equal: a bit for each hash, so that up to
+/// some thousands can be told from few.
+#[derive(Debug)]
+struct Asked {
+    bits: [u64; 64],
+    count: usize,
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self {
+            bits: [0; 64],
+            count: 0,
+        }
+    }
+}
+
+impl Asked {
+    fn note(&mut self, hash: u64) {
+        let word = &mut self.bits[(hash >> 6 & 63) as usize];
+        let bit = 1 << (hash & 63);
+        self.count += usize::from(*word & bit == 0);
+        *word |= bit;
+    }
+}
+
 /// Pages by the covers of their filters.
 #[derive(Debug, Default)]
 pub(crate) struct PredicateIndex {
@@ -56,6 +91,8 @@ pub(crate) struct PredicateIndex {
     /// By slot: the search that came upon it last.
     found_by: Vec<u32>,
     search: u32,
+    /// By column. It only grows; as a guide to what tells pages apart the past will do.
+    asked: FxHashMap<usize, Box<Asked>>,
     /// Keyed, so that clients cannot choose values that share a hash.
     hasher: RandomState,
 }
@@ -67,6 +104,7 @@ impl PredicateIndex {
             self.registered.resize(at + 1, None);
             self.found_by.resize(at + 1, 0);
         }
+        self.note_asked(filter);
         self.registered[at] = match self.cover(slot, filter) {
             None => {
                 self.rest.push(slot);
@@ -132,6 +170,30 @@ impl PredicateIndex {
         if self.search == 0 {
             self.found_by.fill(0);
             self.search = 1;
+        }
+    }
+
+    fn note_asked(&mut self, filter: &Filter) {
+        match filter {
+            Filter::All(members) | Filter::Any(members) => {
+                members.iter().for_each(|member| self.note_asked(member));
+            }
+            Filter::Test(Test { column, check }) => {
+                let values = match check {
+                    Check::Compare(Comparison::Equal, value) => std::slice::from_ref(value),
+                    Check::InList(values, Polarity::Inside) => values,
+                    Check::IsNull
+                    | Check::IsNotNull
+                    | Check::Compare(..)
+                    | Check::Between { .. }
+                    | Check::InList(_, Polarity::Outside)
+                    | Check::Text(..) => return,
+                };
+                let asked = self.asked.entry(*column).or_default();
+                for value in values.iter().take(CONDITIONS_MAX) {
+                    asked.note(self.hasher.hash_one(KeyBytes::of_value(value)));
+                }
+            }
         }
     }
 
@@ -201,31 +263,33 @@ impl PredicateIndex {
         }
     }
 
-    /// Costs as many pages as there are under the values already: so pages gather under the columns
-    /// that tell them apart, not under the one that half of them have in common.
+    /// A row equals one of the values that filters ask for, so the column they ask most values of is
+    /// the one that tells rows apart. Between columns that do so alike, pages are spread evenly.
     fn equal<'a>(&self, column: usize, values: impl IntoIterator<Item = &'a Value>) -> Cover {
         let index = self.columns.iter().find(|index| index.column == column);
+        let asked = self
+            .asked
+            .get(&column)
+            .map_or(1, |asked| asked.count.max(1));
         let mut cost = 0;
         let condition = |value: &Value| {
             let hash = self.hasher.hash_one(KeyBytes::of_value(value));
             let slots = index.and_then(|index| index.equal.get(&hash));
-            cost += 1 + slots.map_or(0, |slots| slots.len());
+            cost += COST_OF_ALL / asked + slots.map_or(0, |slots| slots.len());
             Condition::Equal { column, hash }
         };
         let conditions = values.into_iter().map(condition).collect();
         Cover { conditions, cost }
     }
 
-    /// Costs a guess: a value is in one of sixteen ranges with two ends, and in half of those with one.
     fn within(&self, column: usize, interval: Interval) -> Cover {
-        let index = self.columns.iter().find(|index| index.column == column);
-        let ranges = index.map_or(0, |index| index.within.len());
         let is_open = interval.low == KeyBytes::lowest() || interval.high == KeyBytes::highest();
-        let cost = match is_open {
-            true => 64 + ranges / 2,
-            false => 8 + ranges / 16,
+        let ranges = match is_open {
+            true => RANGES_WITH_ONE_END,
+            false => RANGES_WITH_TWO_ENDS,
         };
         let conditions = vec![Condition::Within { column, interval }];
+        let cost = COST_OF_ALL / ranges;
         Cover { conditions, cost }
     }
 
