@@ -300,3 +300,129 @@ fn place(
 fn read_lsn(text: Option<&str>) -> Option<Lsn> {
     text?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::{any, proptest};
+    use tidegate_core::{Epoch, Offset, Position};
+    use tidegate_protocol::server_frame::{self, ErrorSubject, SnapshotReason as Reason};
+    use tidegate_protocol::{
+        DiffContent, ErrorCode, HashId, PageCause, PageContent, WireError, binary_diff,
+    };
+
+    use super::*;
+
+    fn label() -> HashId {
+        HashId::parse("q1").unwrap()
+    }
+
+    fn at(offset: u64) -> Position {
+        Position {
+            epoch: Epoch::from_raw(u64::MAX),
+            offset: Offset::new(offset),
+        }
+    }
+
+    fn diff() -> DiffContent {
+        let changes = r#"[{"kind":"removed","pk":"1","from":4},
+            {"kind":"added","pk":"[1,\"é\"]","pos":0,"row":{"n": 1.10}},
+            {"kind":"modified","pk":"3","from":1,"pos":2,"row":{"t":"\\"}}]"#;
+        DiffContent {
+            lsn: Lsn::new(u64::MAX),
+            committed_at_micros: 0,
+            position: at(3),
+            changes: Bytes::from_static(changes.as_bytes()),
+        }
+    }
+
+    fn text(frame: &Bytes) -> String {
+        String::from_utf8(frame.to_vec()).unwrap()
+    }
+
+    /// A diff says the same in both formats, rows byte for byte; and each frame that the server writes is
+    /// one that this client reads.
+    #[test]
+    fn reads_what_the_server_writes() {
+        let json = read_text(&text(&server_frame::diff(&label(), &diff()))).unwrap();
+        let binary = read_binary(&binary_diff(&label(), &diff()).unwrap()).unwrap();
+        assert_eq!(format!("{json:?}"), format!("{binary:?}"));
+        let ServerFrame::Diff { hash_id, diff } = json else {
+            unreachable!("a diff was written");
+        };
+        assert_eq!(hash_id, "q1");
+        assert_eq!(diff.lsn, Some(Lsn::new(u64::MAX)));
+        let added = PageChange::Added {
+            pos: 0,
+            row: PageRow::new("[1,\"é\"]", "{\"n\": 1.10}"),
+        };
+        assert_eq!(diff.changes[1], added);
+
+        let page = PageContent {
+            lsn: Lsn::new(7),
+            position: at(0),
+            committed_at_micros: 0,
+            cause: PageCause::Opened,
+            cursor: Bytes::from_static(b"\"id\":\"2\""),
+            rows: Bytes::from_static(b"[{\"id\":2}]"),
+            pks: Bytes::from_static(b"[\"2\"]"),
+        };
+        for reason in Reason::ALL {
+            let frame = server_frame::snapshot(&label(), &page, *reason);
+            let Ok(ServerFrame::Snapshot { snapshot, .. }) = read_text(&text(&frame)) else {
+                unreachable!("a snapshot was written");
+            };
+            assert_eq!(snapshot.reason.name(), reason.as_str());
+            assert!(!matches!(snapshot.reason, SnapshotReason::Other(_)));
+            assert_eq!(snapshot.rows, [PageRow::new("2", "{\"id\":2}")]);
+        }
+        for code in ErrorCode::ALL {
+            let subject = ErrorSubject::Subscription(&HashId::parse("q2").unwrap());
+            let frame = server_frame::error(*code, "no", subject);
+            let Ok(ServerFrame::Error { hash_id, fault, .. }) = read_text(&text(&frame)) else {
+                unreachable!("an error was written");
+            };
+            assert_eq!(hash_id.as_deref(), Some("q2"));
+            assert_eq!(fault.code, code.as_str());
+        }
+        let refused = WireError::new(ErrorCode::Forbidden, "no");
+        for frame in [
+            server_frame::ack(&label()),
+            server_frame::resumed(&label(), Lsn::ZERO, at(1)),
+            server_frame::synced(&label(), Lsn::new(3)),
+            server_frame::pong(),
+            server_frame::typed::welcome("c1", 3, 0),
+        ] {
+            assert!(read_text(&text(&frame)).is_ok(), "{frame:?}");
+        }
+        // Without a correlation id nobody waits for it, and this client always sends one.
+        let frame = server_frame::rpc_error("GET_DATA", None, &refused);
+        assert!(read_text(&text(&frame)).is_err());
+    }
+
+    proptest! {
+        /// No text and no bytes make the reader panic.
+        #[test]
+        fn survives_anything(noise in any::<String>(), bytes in any::<Vec<u8>>()) {
+            let _ = read_text(&noise);
+            let _ = read_binary(&bytes);
+        }
+
+        /// Nor does a frame with one byte changed or its end missing.
+        #[test]
+        fn survives_damage(at in 0..1_000_usize, byte in any::<u8>(), cut in any::<bool>()) {
+            let binary = binary_diff(&label(), &diff()).unwrap();
+            for frame in [server_frame::diff(&label(), &diff()), binary] {
+                let mut bytes = frame.to_vec();
+                let at = at % bytes.len();
+                if cut {
+                    bytes.truncate(at);
+                } else {
+                    bytes[at] = byte;
+                }
+                let _ = read_binary(&bytes);
+                let _ = read_text(&String::from_utf8_lossy(&bytes));
+            }
+        }
+    }
+}

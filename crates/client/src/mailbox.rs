@@ -32,6 +32,21 @@ pub enum Update {
     Error(Fault),
 }
 
+impl Update {
+    /// Does to the reader's page what it did to the owner's.
+    pub(crate) fn apply_to(&self, page: &mut LivePage) {
+        match self {
+            Self::Snapshot(snapshot) => page.replace(snapshot),
+            Self::Resumed { position, lsn } => page.resume(position, *lsn),
+            Self::Diff(diff) => {
+                let applied = page.apply(diff);
+                applied.expect("the same diff fitted the same page before it was queued");
+            }
+            Self::Error(_) => {}
+        }
+    }
+}
+
 /// An update, and how many the page had seen when it was made.
 pub(crate) struct Delivery {
     pub(crate) seq: u64,

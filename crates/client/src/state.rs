@@ -307,3 +307,6 @@ struct RpcFrame<'a> {
 fn write(frame: &impl Serialize) -> String {
     serde_json::to_string(frame).expect("a frame is text, numbers and JSON that was read before")
 }
+
+#[cfg(test)]
+mod tests;

@@ -165,14 +165,9 @@ impl Subscription {
 
     fn apply(&mut self, delivery: Delivery) -> Update {
         self.seq = delivery.seq;
-        match &delivery.update {
-            Update::Snapshot(snapshot) => self.page.replace(snapshot),
-            Update::Resumed { position, lsn } => self.page.resume(position, *lsn),
-            Update::Diff(diff) => {
-                let applied = self.page.apply(diff);
-                applied.expect("the same diff fitted the same page before it was queued");
-            }
-            Update::Error(fault) => self.ended = Some(fault.clone()),
+        delivery.update.apply_to(&mut self.page);
+        if let Update::Error(fault) = &delivery.update {
+            self.ended = Some(fault.clone());
         }
         delivery.update
     }

@@ -1,8 +1,10 @@
 //! Subscriptions on one connection: pages, diffs, labels, slow readers, servers that make no sense.
 
+use bytes::Bytes;
 use serde_json::json;
 use tidegate_client::{Format, Payload, QueryBuilder, Slow, Subscribe, Update};
 use tidegate_core::{Literal, Lsn, Operator, QuerySpec, Sort};
+use tidegate_protocol::{DiffContent, HashId, binary_diff};
 
 use crate::fake_server::{FakeServer, added, row, snapshot};
 use crate::{kind, pks, position};
@@ -70,6 +72,33 @@ async fn follows_a_page() {
     assert_eq!(page.rows().collect::<Vec<_>>(), [r#"{"b":[1]}"#]);
     assert_eq!(pks(&page), ["[1,\"a\"]"]);
     assert!(page.try_next().is_none());
+}
+
+/// A binary subscription follows the same way, and the two formats may mix on one connection.
+#[tokio::test(start_paused = true)]
+async fn follows_in_binary() {
+    let (_server, client, mut peer) = FakeServer::with_client().await;
+    let mut page = client
+        .subscribe(notes().format(Format::Binary))
+        .await
+        .unwrap();
+    let label = peer.page(&["1"], "1-0").await;
+    let changes = r#"[{"kind":"removed","pk":"1","from":0},{"kind":"added","pk":"2","pos":0,"row":{"n": 1}}]"#;
+    let diff = DiffContent {
+        lsn: Lsn::new(9),
+        committed_at_micros: 0,
+        position: "1-1".parse().unwrap(),
+        changes: Bytes::from_static(changes.as_bytes()),
+    };
+    let frame = binary_diff(&HashId::parse(&label).unwrap(), &diff).unwrap();
+    peer.send_binary(frame.to_vec()).await;
+    peer.send(added(&label, "3", 1, "1-2")).await;
+    assert_eq!(kind(page.next().await), "snapshot subscribe");
+    assert_eq!(kind(page.next().await), "diff 1-1");
+    assert_eq!(page.rows().collect::<Vec<_>>(), [r#"{"n": 1}"#]);
+    assert_eq!(page.page().lsn(), Some(Lsn::new(9)));
+    assert_eq!(kind(page.next().await), "diff 1-2");
+    assert_eq!(pks(&page), ["2", "3"]);
 }
 
 /// Frames this client has no use for are passed over, and the connection stays.
