@@ -1,0 +1,3 @@
+//! Fan-out through the whole gateway against a bare sender.
+
+fn main() {}
