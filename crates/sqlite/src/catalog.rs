@@ -47,7 +47,7 @@ pub(crate) struct Table {
     pub(crate) columns: Vec<Storage>,
     /// Whether rows can be written at all.
     pub(crate) kind: TableKind,
-    /// Besides the primary key.
+    /// Through which a row can replace one of another key.
     pub(crate) uniques: Vec<UniqueIndex>,
     /// Why it cannot be watched.
     pub(crate) refusal: Option<String>,

@@ -11,7 +11,7 @@ use tidegate_sql::quoted;
 use crate::error::Failure;
 use crate::index_text::{IndexText, cut};
 
-/// A unique index other than the primary key's.
+/// A unique index through which a row can replace a row of another key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UniqueIndex {
     pub(crate) terms: Vec<Term>,
@@ -83,7 +83,13 @@ pub(crate) fn unique_indexes(connection: &Connection, physical: &str) -> Result<
     };
     for raw in listed {
         match read_index(connection, &raw)? {
-            Ok(index) if raw.origin == "pk" => indexes.key = Some(index.terms),
+            Ok(index) if raw.origin == "pk" => {
+                // To it, keys that differ in case may be one, so a row can replace one of another key.
+                if index.terms.iter().any(|term| !term.compares_bytes()) {
+                    indexes.uniques.push(index.clone());
+                }
+                indexes.key = Some(index.terms);
+            }
             Ok(index) => indexes.uniques.push(index),
             Err(why) => {
                 indexes.refusal = Some(format!("its unique index {} {why}", raw.name));
@@ -141,6 +147,10 @@ fn read_index(
 }
 
 impl Term {
+    fn compares_bytes(&self) -> bool {
+        self.collation.eq_ignore_ascii_case("BINARY")
+    }
+
     /// The term over the columns of a row of the table, with the table as the only thing in scope.
     pub(crate) fn on_table(&self) -> String {
         let collation = quoted(&self.collation);

@@ -1,6 +1,9 @@
 //! What the adapter promises, on real files, with other programs writing to them.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod harness;
 
 mod capture;
 mod commands;
+mod random;
