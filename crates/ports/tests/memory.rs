@@ -1,5 +1,4 @@
 //! The in-memory versions pass the suites of their seams, and keep their bounds.
-#![cfg(feature = "conformance")]
 
 use bytes::Bytes;
 use tidegate_core::Partition;

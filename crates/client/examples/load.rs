@@ -1,0 +1,204 @@
+//! Open-loop load on a running gateway: how long a change takes from the call that writes it to the
+//! client that shows it.
+//!
+//! `load URL TABLE CLIENTS RATE SECONDS [QUERIES]` makes the table if it is not there, opens CLIENTS
+//! sockets with one subscription each to one of QUERIES different queries (as many as clients unless
+//! said otherwise), and writes RATE rows a second, each of which moves one query's page. Latency counts
+//! from the moment at which a write was due, not from when it was sent, so that a stall is not hidden.
+//! Prints one line of JSON.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use serde_json::json;
+use tidegate_client::{Client, Options, PageChange, Payload, Subscribe, Update};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval_at, timeout};
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Calls that may be under way at once: past this the server is the bottleneck, and the due times say
+/// so.
+const CALLS_MAX: usize = 256;
+
+struct Load {
+    url: String,
+    table: String,
+    clients: usize,
+    rate: u32,
+    seconds: u32,
+    queries: usize,
+}
+
+impl Load {
+    fn from_arguments() -> Option<Self> {
+        let mut arguments = std::env::args().skip(1);
+        let mut next = || arguments.next();
+        let (url, table) = (next()?, next()?);
+        let clients = next()?.parse().ok()?;
+        let (rate, seconds) = (next()?.parse().ok()?, next()?.parse().ok()?);
+        let queries = next().map_or(Some(clients), |text| text.parse().ok())?;
+        Some(Self {
+            url,
+            table,
+            clients,
+            rate,
+            seconds,
+            queries,
+        })
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let Some(load) = Load::from_arguments() else {
+        return Err("usage: load URL TABLE CLIENTS RATE SECONDS [QUERIES]".into());
+    };
+    let writer = Client::connect(Options::new(&load.url)).await?;
+    make_table(&writer, &load.table).await?;
+    let (arrivals, arrived) = mpsc::channel(65_536);
+    let (ready, mut readiness) = watch::channel(0_usize);
+    let ready = Arc::new(ready);
+    let mut readers = JoinSet::new();
+    for number in 0..load.clients {
+        let client = Client::connect(Options::new(&load.url)).await?;
+        let subscribe = subscription(&load, number % load.queries)?;
+        readers.spawn(read(
+            client,
+            subscribe,
+            arrivals.clone(),
+            Arc::clone(&ready),
+        ));
+    }
+    drop(arrivals);
+    readiness.wait_for(|ready| *ready == load.clients).await?;
+    let (due, mut latencies) = write(&load, &writer, arrived).await?;
+    readers.abort_all();
+    report(&load, due, &mut latencies);
+    Ok(())
+}
+
+async fn make_table(writer: &Client, table: &str) -> Result<(), Failure> {
+    let column = |name: &str, kind: &str, constraints: &[&str]| json!({ "name": name, "dataType": kind, "isNullable": false, "constraints": constraints });
+    let columns = [
+        column("id", "bigInt", &["primaryKey"]),
+        column("bucket", "integer", &[]),
+        column("text", "text", &[]),
+    ];
+    let definition = json!({ "definition": { "name": table, "columns": columns } });
+    let payload = Payload::parse(&definition.to_string())?;
+    let exists = writer
+        .rpc("TABLE_EXISTS", Some(table), Payload::none())
+        .await?;
+    if exists.data != "true" {
+        writer.rpc("CREATE_TABLE", Some(table), payload).await?;
+    }
+    Ok(())
+}
+
+fn subscription(load: &Load, bucket: usize) -> Result<Subscribe, Failure> {
+    let test = json!({ "field_name": "bucket", "filter_type": "equals",
+        "value": { "Int64Value": { "value": bucket.to_string() } } });
+    let query = json!({ "limit": 20, "order": [{ "field": "id", "sort": "DESC_DEFAULT" }],
+        "wrapper": { "filter_wrapper_type": "and", "filters": [test] } });
+    Ok(Subscribe::from_json(&load.table, &query.to_string())?)
+}
+
+/// Notes when each row is first shown.
+async fn read(
+    client: Client,
+    subscribe: Subscribe,
+    arrivals: mpsc::Sender<(u64, Instant)>,
+    ready: Arc<watch::Sender<usize>>,
+) -> Result<(), Failure> {
+    let mut subscription = client.subscribe(subscribe).await?;
+    subscription.ready().await?;
+    ready.send_modify(|ready| *ready += 1);
+    while let Some(update) = subscription.next().await {
+        let now = Instant::now();
+        let Update::Diff(diff) = update else { continue };
+        for change in diff.changes {
+            if let PageChange::Added { row, .. } = change {
+                arrivals.send((row.pk.parse()?, now)).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes on schedule, and gathers the latency of every arrival.
+async fn write(
+    load: &Load,
+    writer: &Client,
+    mut arrived: mpsc::Receiver<(u64, Instant)>,
+) -> Result<(usize, Vec<Duration>), Failure> {
+    let mut random = SmallRng::seed_from_u64(1);
+    let start = Instant::now() + Duration::from_millis(200);
+    let mut clock = interval_at(start, Duration::from_secs(1) / load.rate);
+    let mut due: HashMap<u64, Instant> = HashMap::new();
+    let (mut calls, mut latencies) = (JoinSet::new(), Vec::new());
+    let listeners = load.clients.div_ceil(load.queries).max(1);
+    let total = u64::from(load.rate) * u64::from(load.seconds);
+    // Keys rise over runs, so that a new row is always the newest of its page.
+    let first = highest(writer, &load.table).await? + 1;
+    for id in first..first + total {
+        let at = clock.tick().await;
+        due.insert(id, at);
+        let bucket = random.random_range(0..load.queries);
+        let row =
+            json!({ "row": { "id": id.to_string(), "bucket": bucket, "text": "x".repeat(100) } });
+        let (writer, table) = (writer.clone(), load.table.clone());
+        let payload = Payload::parse(&row.to_string())?;
+        if calls.len() >= CALLS_MAX {
+            calls.join_next().await;
+        }
+        calls.spawn(async move { writer.rpc("ADD_SINGLE", Some(&table), payload).await });
+        while let Ok((id, at)) = arrived.try_recv() {
+            latencies.extend(due.get(&id).map(|due| at - *due));
+        }
+    }
+    for call in calls.join_all().await {
+        call?;
+    }
+    let expected = total as usize * listeners;
+    while latencies.len() < expected {
+        let Ok(Some((id, at))) = timeout(Duration::from_secs(10), arrived.recv()).await else {
+            break;
+        };
+        latencies.extend(due.get(&id).map(|due| at - *due));
+    }
+    Ok((expected, latencies))
+}
+
+async fn highest(writer: &Client, table: &str) -> Result<u64, Failure> {
+    let payload = Payload::parse(r#"{"maximumFields":["id"]}"#)?;
+    let reply = writer.rpc("RUN_AGGREGATION", Some(table), payload).await?;
+    let data: serde_json::Value = serde_json::from_str(&reply.data)?;
+    let highest = &data["maximumValues"]["id"];
+    let text = highest
+        .as_str()
+        .map_or_else(|| highest.to_string(), str::to_owned);
+    Ok(text.parse().unwrap_or(0))
+}
+
+fn report(load: &Load, expected: usize, latencies: &mut [Duration]) {
+    latencies.sort_unstable();
+    let at = |share: f64| {
+        let index =
+            ((latencies.len() as f64 * share) as usize).min(latencies.len().saturating_sub(1));
+        latencies
+            .get(index)
+            .map(|latency| latency.as_secs_f64() * 1_000.0)
+    };
+    let line = json!({
+        "clients": load.clients, "queries": load.queries, "rate": load.rate,
+        "expected": expected, "received": latencies.len(),
+        "p50_ms": at(0.5), "p90_ms": at(0.9), "p99_ms": at(0.99), "p999_ms": at(0.999),
+    });
+    println!("{line}");
+}
