@@ -16,8 +16,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tidegate_core::Tenancy;
+use tidegate_gateway::{Auth, JwtAlgorithm, JwtConfig};
 
-pub(crate) use error::{ConfigError, Origin};
+pub(crate) use error::ConfigError;
 pub(crate) use keys::{Allowed, Key};
 pub(crate) use layers::{Flags, Inputs, Settings};
 
@@ -34,51 +35,11 @@ pub(crate) struct Config {
     pub(crate) shards: usize,
     pub(crate) partitions: u32,
     pub(crate) limits: Limits,
+    pub(crate) sqlite_readers: usize,
     pub(crate) sqlite_timeout: Duration,
     pub(crate) drain: Duration,
     pub(crate) log: LogSettings,
-    pub(crate) demo: Option<DemoPace>,
-}
-
-/// Whom the gateway believes.
-#[derive(Debug)]
-pub(crate) enum Auth {
-    /// Everybody.
-    None,
-    /// The headers that a trusted proxy sets.
-    Headers,
-    /// Signed tokens.
-    Jwt(JwtSettings),
-}
-
-/// How tokens are checked.
-#[derive(Debug)]
-pub(crate) struct JwtSettings {
-    /// The content of the key file.
-    pub(crate) key: Secret,
-    pub(crate) algorithm: JwtAlgorithm,
-    pub(crate) tenant_claim: String,
-    pub(crate) user_claim: String,
-    pub(crate) audience: Option<String>,
-    pub(crate) issuer: Option<String>,
-}
-
-/// Bytes that are never shown.
-pub(crate) struct Secret(pub(crate) Vec<u8>);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
-
-/// A signature algorithm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum JwtAlgorithm {
-    Hs256,
-    Rs256,
-    Es256,
-    EdDsa,
+    pub(crate) demo: Option<DemoSettings>,
 }
 
 /// Bounds of the parts; the table of keys says what each is for.
@@ -88,7 +49,6 @@ pub(crate) struct Limits {
     pub(crate) subscriptions_per_session_max: usize,
     pub(crate) subscription_limit_max: u32,
     pub(crate) outbox_bytes_max: usize,
-    pub(crate) frame_bytes_max: usize,
     pub(crate) tail_entries_max: usize,
     pub(crate) cache_bytes_max: usize,
     pub(crate) bus_partition_bytes_max: usize,
@@ -109,6 +69,14 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// What the demo is made with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DemoSettings {
+    pub(crate) pace: DemoPace,
+    /// Orders made at first, and about as many kept.
+    pub(crate) orders: u32,
+}
+
 /// How the demo's writer behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DemoPace {
@@ -126,29 +94,24 @@ impl Config {
         refuse_other_adapters(settings)?;
         let listen = settings.address(Key::Listen)?;
         let auth = auth(settings, listen)?;
-        let yes_no = [("true", true), ("false", false)];
-        let paces = [
-            ("steady", DemoPace::Steady),
-            ("bursty", DemoPace::Bursty),
-            ("still", DemoPace::Still),
-        ];
-        let pace = settings.choice(Key::DemoPace, &paces)?;
         let tenancies = [("prefix", Tenancy::Prefix), ("single", Tenancy::Single)];
+        let tenancy = settings.choice(Key::Tenancy, &tenancies)?;
         settings.choice(Key::Pages, &[("processor", ())])?;
         Ok(Self {
             listen,
             admin: settings.optional_address(Key::Admin)?,
             data: settings.path(Key::Data)?,
             database: database(settings)?,
-            tenancy: settings.choice(Key::Tenancy, &tenancies)?,
+            tenancy,
             auth,
             shards: settings.count(Key::Shards)?,
             partitions: bounded(settings.number(Key::Partitions)?),
             limits: limits(settings)?,
+            sqlite_readers: settings.count(Key::SqliteReaders)?,
             sqlite_timeout: Duration::from_secs(settings.number(Key::SqliteTimeoutSeconds)?),
             drain: Duration::from_secs(settings.number(Key::DrainSeconds)?),
             log: log(settings)?,
-            demo: settings.choice(Key::Demo, &yes_no)?.then_some(pace),
+            demo: demo(settings, tenancy)?,
         })
     }
 }
@@ -216,7 +179,7 @@ fn auth(settings: &Settings, listen: SocketAddr) -> Result<Auth, ConfigError> {
     }
 }
 
-fn jwt(settings: &Settings) -> Result<JwtSettings, ConfigError> {
+fn jwt(settings: &Settings) -> Result<JwtConfig, ConfigError> {
     let Some(path) = settings.optional_path(Key::JwtKeyFile) else {
         return Err(settings.conflict(Key::Auth, "which needs jwt_key_file"));
     };
@@ -230,27 +193,38 @@ fn jwt(settings: &Settings) -> Result<JwtSettings, ConfigError> {
         ("EdDSA", JwtAlgorithm::EdDsa),
     ];
     let algorithm = settings.choice(Key::JwtAlgorithm, &algorithms)?;
-    let key = match algorithm {
-        // The line end that editors add is no part of a secret.
-        JwtAlgorithm::Hs256 => key.trim_ascii_end().to_vec(),
-        JwtAlgorithm::Rs256 | JwtAlgorithm::Es256 | JwtAlgorithm::EdDsa => key,
-    };
-    if algorithm == JwtAlgorithm::Hs256 && key.len() < SECRET_BYTES_MIN {
-        let why = format!("which holds a secret of less than {SECRET_BYTES_MIN} bytes");
-        return Err(settings.conflict(Key::JwtKeyFile, why));
+    // The line end that editors add is no part of a secret, and means nothing in PEM.
+    let jwt = JwtConfig::new(algorithm, key.trim_ascii_end());
+    let jwt = jwt.map_err(|error| settings.conflict(Key::JwtKeyFile, format!("but {error}")))?;
+    let tenant = settings.required_text(Key::JwtTenantClaim)?;
+    let user = settings.required_text(Key::JwtUserClaim)?;
+    let mut jwt = jwt.with_claims(&tenant, &user);
+    if let Some(audience) = settings.optional_text(Key::JwtAudience) {
+        jwt = jwt.with_audience(&audience);
     }
-    Ok(JwtSettings {
-        key: Secret(key),
-        algorithm,
-        tenant_claim: settings.required_text(Key::JwtTenantClaim)?,
-        user_claim: settings.required_text(Key::JwtUserClaim)?,
-        audience: settings.optional_text(Key::JwtAudience),
-        issuer: settings.optional_text(Key::JwtIssuer),
-    })
+    if let Some(issuer) = settings.optional_text(Key::JwtIssuer) {
+        jwt = jwt.with_issuer(&issuer);
+    }
+    Ok(jwt)
 }
 
-/// RFC 7518 wants a secret at least as long as the hash; a shorter one can be guessed from one token.
-const SECRET_BYTES_MIN: usize = 32;
+fn demo(settings: &Settings, tenancy: Tenancy) -> Result<Option<DemoSettings>, ConfigError> {
+    let paces = [
+        ("steady", DemoPace::Steady),
+        ("bursty", DemoPace::Bursty),
+        ("still", DemoPace::Still),
+    ];
+    let demo = DemoSettings {
+        pace: settings.choice(Key::DemoPace, &paces)?,
+        orders: bounded(settings.number(Key::DemoOrders)?),
+    };
+    let is_wanted = settings.choice(Key::Demo, &[("true", true), ("false", false)])?;
+    if is_wanted && tenancy == Tenancy::Single {
+        let why = "but the demo's tables are a tenant's: it goes with tenancy prefix only";
+        return Err(settings.conflict(Key::Demo, why));
+    }
+    Ok(is_wanted.then_some(demo))
+}
 
 fn limits(settings: &Settings) -> Result<Limits, ConfigError> {
     Ok(Limits {
@@ -258,7 +232,6 @@ fn limits(settings: &Settings) -> Result<Limits, ConfigError> {
         subscriptions_per_session_max: settings.count(Key::SubscriptionsPerSessionMax)?,
         subscription_limit_max: bounded(settings.number(Key::SubscriptionLimitMax)?),
         outbox_bytes_max: settings.count(Key::OutboxBytesMax)?,
-        frame_bytes_max: settings.count(Key::FrameBytesMax)?,
         tail_entries_max: settings.count(Key::TailEntriesMax)?,
         cache_bytes_max: settings.count(Key::CacheBytesMax)?,
         bus_partition_bytes_max: settings.count(Key::BusPartitionBytesMax)?,

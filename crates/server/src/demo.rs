@@ -11,6 +11,7 @@ mod words;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tidegate_core::{Command, TenantId};
@@ -18,8 +19,8 @@ use tidegate_ports::{Database, DatabaseError};
 
 use self::script::Script;
 use self::tables::{Table, first_rows};
-use crate::clock;
-use crate::config::DemoPace;
+use crate::clock::micros_now;
+use crate::config::{DemoPace, DemoSettings};
 
 /// Every first start makes the same rows, but for the times in them.
 const SEED: u64 = 7_000;
@@ -31,36 +32,49 @@ pub(crate) fn tenant() -> TenantId {
 
 /// Makes the tables and their first rows where they are missing.
 ///
-/// A table that exists but is empty was cut off by a crash between the two steps, and is filled now.
-pub(crate) async fn prepare(database: &dyn Database) -> Result<(), DatabaseError> {
+/// Rows are added in the order of their ids, so a start that was cut off is finished by the next one.
+pub(crate) async fn prepare(database: &dyn Database, orders: u32) -> Result<(), DatabaseError> {
     let now = micros_now();
     let mut random = StdRng::seed_from_u64(SEED);
     for table in Table::ALL {
-        let rows = first_rows(table, &mut random, now);
+        let rows = first_rows(table, orders.into(), &mut random, now);
         if !resume::exists(database, table).await? {
             database.execute(&tenant(), table.creation()).await?;
         }
-        if resume::newest(database, table, 1).await?.is_empty() {
-            let row_count = rows.len();
-            let additions = rows.into_iter().map(|row| table.addition(row)).collect();
-            fill(database, additions).await?;
+        let filled = resume::highest_id(database, table).await?;
+        let missing: Vec<Command> = rows
+            .into_iter()
+            .skip(usize::try_from(filled).unwrap_or(0))
+            .map(|row| table.addition(row))
+            .collect();
+        if !missing.is_empty() {
+            let row_count = missing.len();
+            fill(database, missing).await?;
             tracing::info!(table = %table.name(), row_count, "demo table filled");
         }
     }
     Ok(())
 }
 
+/// Additions under way at a time. The database commits those that wait together at once, in their order,
+/// so that one flush to the disk serves many.
+const ADDITIONS_MAX: usize = 512;
+
 async fn fill(database: &dyn Database, additions: Vec<Command>) -> Result<(), DatabaseError> {
-    for addition in additions {
-        database.execute(&tenant(), addition).await?;
+    let tenant = tenant();
+    let mut replies = stream::iter(additions)
+        .map(|addition| database.execute(&tenant, addition))
+        .buffered(ADDITIONS_MAX);
+    while let Some(reply) = replies.next().await {
+        reply?;
     }
     Ok(())
 }
 
 /// Writes until it is dropped. It never fails: what goes wrong is waited out or looked at anew.
-pub(crate) async fn write(database: Arc<dyn Database>, pace: DemoPace) {
+pub(crate) async fn write(database: Arc<dyn Database>, demo: DemoSettings) {
     loop {
-        if let Err(error) = write_once(&*database, pace).await {
+        if let Err(error) = write_once(&*database, demo).await {
             // Somebody else may write to the same tables, or drop them: then the script's memory is wrong.
             tracing::debug!(error = %error, "demo writer starts over");
         }
@@ -69,11 +83,11 @@ pub(crate) async fn write(database: Arc<dyn Database>, pace: DemoPace) {
 }
 
 /// Goes on from what the tables hold, until a command fails.
-async fn write_once(database: &dyn Database, pace: DemoPace) -> Result<(), DatabaseError> {
-    let mut script = Script::new(resume::state(database).await?);
+async fn write_once(database: &dyn Database, demo: DemoSettings) -> Result<(), DatabaseError> {
+    let mut script = Script::new(resume::state(database).await?, demo.orders.into());
     let mut random = StdRng::seed_from_u64(SEED);
     for beat in 0_u64.. {
-        let pause = match pace {
+        let pause = match demo.pace {
             DemoPace::Steady => random.random_range(350..650),
             // A burst of thirty acts, then a rest in which pages stand still.
             DemoPace::Bursty if beat % 30 == 29 => 6_000,
@@ -91,9 +105,4 @@ async fn write_once(database: &dyn Database, pace: DemoPace) -> Result<(), Datab
         }
     }
     Ok(())
-}
-
-fn micros_now() -> i64 {
-    // Microseconds fit until the year 294,247.
-    i64::try_from(clock::since_epoch().as_micros()).unwrap_or(i64::MAX)
 }

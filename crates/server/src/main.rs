@@ -1,5 +1,6 @@
 //! The program `tidegate`: one binary with everything embedded.
 
+mod admin;
 mod cli;
 mod clock;
 mod commands;
@@ -8,6 +9,7 @@ mod demo;
 mod exit;
 mod readiness;
 mod site;
+mod system;
 mod telemetry;
 
 use std::process::ExitCode;
@@ -23,7 +25,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
-        Command::Serve(_) => Ok(()),
+        Command::Serve(flags) => commands::serve::run(flags.0),
         Command::Config(flags) => print_config(flags.0),
         Command::Watch(args) => commands::watch::run(&args),
         Command::Rpc(args) => commands::rpc::run(&args),

@@ -1,10 +1,12 @@
 //! What is served over plain HTTP beside `/health`: the console, `/ready` and `/metrics`.
 //!
-//! A request comes in as a path and a few headers and goes out as an [`Answer`], so that all of it can be
-//! tested without a socket. The gateway owns the connection.
+//! A request comes in as a path and goes out as a reply, so that all of it can be tested without a socket.
+//! The gateway owns the connection.
 
+use bytes::Bytes;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rust_embed::{EmbeddedFile, RustEmbed};
+use tidegate_gateway::{HttpReply, HttpRequest};
 
 use crate::readiness::Readiness;
 
@@ -21,30 +23,19 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' ws
 const FALLBACK: &str = "This is Tidegate. Connect with a WebSocket, or ask for /health, /ready or \
      /metrics.\n";
 
-/// An answer to a GET or HEAD.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(&'static str, String)>,
-    pub(crate) body: Vec<u8>,
+fn reply(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> HttpReply {
+    HttpReply {
+        status,
+        content_type,
+        headers: vec![("x-content-type-options", "nosniff".to_owned())],
+        body: body.into(),
+    }
 }
 
-impl Answer {
-    fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
-        Self {
-            status,
-            headers: vec![
-                ("content-type", content_type.to_owned()),
-                ("x-content-type-options", "nosniff".to_owned()),
-            ],
-            body: body.into(),
-        }
-    }
-
-    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
-        self
-    }
+/// Adds headers.
+fn with<const N: usize>(mut reply: HttpReply, headers: [(&'static str, String); N]) -> HttpReply {
+    reply.headers.extend(headers);
+    reply
 }
 
 /// Everything the pages need.
@@ -59,35 +50,39 @@ impl Site {
         Self { readiness, metrics }
     }
 
-    /// The answer to a path, or `None` when there is nothing there.
-    pub(crate) fn answer(&self, path: &str, if_none_match: Option<&str>) -> Option<Answer> {
-        self.machine_answer(path)
-            .or_else(|| console_answer(path, if_none_match))
+    /// The answer to whoever asks on the clients' address, or `None` when there is nothing there.
+    pub(crate) fn answer(&self, request: HttpRequest<'_>) -> Option<HttpReply> {
+        self.machine_answer(request.path)
+            .or_else(|| console_answer(request))
+    }
+
+    /// The same when machines have an address of their own: what is measured is not for clients then.
+    pub(crate) fn client_answer(&self, request: HttpRequest<'_>) -> Option<HttpReply> {
+        match request.path {
+            "/metrics" => Some(reply(404, PLAIN_TEXT, "Not here.\n")),
+            _ => self.answer(request),
+        }
     }
 
     /// The part of the site that machines read: `/ready` and `/metrics`.
-    pub(crate) fn machine_answer(&self, path: &str) -> Option<Answer> {
+    pub(crate) fn machine_answer(&self, path: &str) -> Option<HttpReply> {
         match path {
             "/ready" => {
                 let status = if self.readiness.is_ready() { 200 } else { 503 };
-                let answer = Answer::new(status, "application/json", self.readiness.json());
-                Some(answer.with("cache-control", "no-store"))
+                let answer = reply(status, "application/json", self.readiness.json());
+                Some(with(answer, [("cache-control", "no-store".to_owned())]))
             }
-            "/metrics" => {
-                let text = self.metrics.render();
-                Some(Answer::new(
-                    200,
-                    "text/plain; version=0.0.4; charset=utf-8",
-                    text,
-                ))
-            }
+            "/metrics" => Some(reply(200, METRICS_TEXT, self.metrics.render())),
             _ => None,
         }
     }
 }
 
-fn console_answer(path: &str, if_none_match: Option<&str>) -> Option<Answer> {
-    let name = match path {
+const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+fn console_answer(request: HttpRequest<'_>) -> Option<HttpReply> {
+    let name = match request.path {
         "/" => "index.html",
         path => path.strip_prefix('/')?,
     };
@@ -97,13 +92,13 @@ fn console_answer(path: &str, if_none_match: Option<&str>) -> Option<Answer> {
         return None;
     }
     match Console::get(name) {
-        Some(file) => Some(file_answer(name, file, if_none_match)),
-        None if path == "/" => Some(Answer::new(200, "text/plain; charset=utf-8", FALLBACK)),
+        Some(file) => Some(file_answer(name, file, request.if_none_match)),
+        None if request.path == "/" => Some(reply(200, PLAIN_TEXT, FALLBACK)),
         None => None,
     }
 }
 
-fn file_answer(name: &str, file: EmbeddedFile, if_none_match: Option<&str>) -> Answer {
+fn file_answer(name: &str, file: EmbeddedFile, if_none_match: Option<&str>) -> HttpReply {
     let hash = file.metadata.sha256_hash();
     let digits: String = hash[..16]
         .iter()
@@ -111,16 +106,22 @@ fn file_answer(name: &str, file: EmbeddedFile, if_none_match: Option<&str>) -> A
         .collect();
     let tag = format!("\"{digits}\"");
     let known = |header: &str| header.split(',').any(|one| one.trim() == tag);
-    let answer = match if_none_match.is_some_and(known) {
-        true => Answer::new(304, content_type(name), Vec::new()),
-        false => Answer::new(200, content_type(name), file.data.into_owned()),
+    let answer = if if_none_match.is_some_and(known) {
+        reply(304, content_type(name), Bytes::new())
+    } else {
+        reply(200, content_type(name), file.data.into_owned())
     };
-    // `no-cache` means: keep it, but ask each time. A new version of the program shows at once.
-    answer
-        .with("etag", tag)
-        .with("cache-control", "no-cache")
-        .with("content-security-policy", CONTENT_SECURITY_POLICY)
-        .with("referrer-policy", "no-referrer")
+    let headers = [
+        ("etag", tag),
+        // Keep it, but ask each time: a new version of the program shows at once.
+        ("cache-control", "no-cache".to_owned()),
+        (
+            "content-security-policy",
+            CONTENT_SECURITY_POLICY.to_owned(),
+        ),
+        ("referrer-policy", "no-referrer".to_owned()),
+    ];
+    with(answer, headers)
 }
 
 fn content_type(name: &str) -> &'static str {
@@ -143,8 +144,9 @@ mod tests {
     //! browser which has a file already does not get it again.
 
     use metrics_exporter_prometheus::PrometheusBuilder;
+    use tidegate_gateway::{HttpReply, HttpRequest};
 
-    use super::{Answer, Site};
+    use super::Site;
     use crate::readiness::{Part, Readiness};
 
     fn site(readiness: &Readiness) -> Site {
@@ -152,31 +154,33 @@ mod tests {
         Site::new(readiness.clone(), recorder.handle())
     }
 
-    fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
-        let (_, value) = answer.headers.iter().find(|(header, _)| *header == name)?;
+    fn get(site: &Site, path: &str, if_none_match: Option<&str>) -> Option<HttpReply> {
+        site.answer(HttpRequest {
+            path,
+            if_none_match,
+        })
+    }
+
+    fn header<'a>(reply: &'a HttpReply, name: &str) -> Option<&'a str> {
+        let (_, value) = reply.headers.iter().find(|(header, _)| *header == name)?;
         Some(value)
     }
 
     #[test]
     fn the_console_is_served_with_its_types_and_its_policy() {
         let site = site(&Readiness::default());
-        let index = site.answer("/", None).expect("always there");
+        let index = get(&site, "/", None).expect("always there");
         assert_eq!(index.status, 200);
-        assert_eq!(
-            header(&index, "content-type"),
-            Some("text/html; charset=utf-8")
-        );
+        assert_eq!(index.content_type, "text/html; charset=utf-8");
+        assert_eq!(header(&index, "x-content-type-options"), Some("nosniff"));
         let policy = header(&index, "content-security-policy").expect("set");
         assert!(policy.starts_with("default-src 'self';"));
         let tag = header(&index, "etag").expect("set");
-        let again = site.answer("/", Some(&format!("\"other\", {tag}")));
-        let again = again.expect("always there");
+        let known = format!("\"other\", {tag}");
+        let again = get(&site, "/", Some(&known)).expect("always there");
         assert_eq!((again.status, again.body.len()), (304, 0));
-        let style = site.answer("/style.css", None).expect("a file");
-        assert_eq!(
-            header(&style, "content-type"),
-            Some("text/css; charset=utf-8")
-        );
+        let style = get(&site, "/style.css", None).expect("a file");
+        assert_eq!(style.content_type, "text/css; charset=utf-8");
     }
 
     #[test]
@@ -192,7 +196,7 @@ mod tests {
             "",
             "*",
         ] {
-            assert!(site.answer(path, None).is_none(), "{path}");
+            assert!(get(&site, path, None).is_none(), "{path}");
         }
     }
 
@@ -203,24 +207,28 @@ mod tests {
         for part in [Part::Database, Part::Relay, Part::Processor] {
             readiness.set(part);
         }
-        let answer = site.answer("/ready", None).expect("always there");
+        let reply = get(&site, "/ready", None).expect("always there");
         let parts = "{\"database\":true,\"relay\":true,\"processor\":true,\"gateway\":false}";
-        assert_eq!(answer.status, 503);
-        assert_eq!(
-            String::from_utf8(answer.body).expect("text"),
-            format!("{{\"ready\":false,\"parts\":{parts}}}")
-        );
+        assert_eq!(reply.status, 503);
+        assert_eq!(reply.body, format!("{{\"ready\":false,\"parts\":{parts}}}"));
         readiness.set(Part::Gateway);
         assert_eq!(
-            site.answer("/ready", None).expect("always there").status,
+            get(&site, "/ready", None).expect("always there").status,
             200
         );
     }
 
+    /// Clients see what is measured, unless machines have an address of their own.
     #[test]
     fn metrics_are_text() {
-        let answer = site(&Readiness::default()).answer("/metrics", None);
-        let answer = answer.expect("always there");
-        assert!(header(&answer, "content-type").is_some_and(|t| t.starts_with("text/plain")));
+        let site = site(&Readiness::default());
+        let reply = get(&site, "/metrics", None).expect("always there");
+        assert!(reply.content_type.starts_with("text/plain; version="));
+        let request = HttpRequest {
+            path: "/metrics",
+            if_none_match: None,
+        };
+        let reply = site.client_answer(request).expect("always there");
+        assert_eq!(reply.status, 404);
     }
 }

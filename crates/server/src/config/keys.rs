@@ -146,31 +146,37 @@ keys! {
     Partitions: "partitions", Whole { min: 1, max: 1024 }, "8",
         "Partitions of each topic of the bus.";
     SessionsMax: "sessions_max", Whole { min: 1, max: 10_000_000 }, "100000",
-        "Sessions at once; one more is refused with close code 1013.";
+        "Sessions at once; one more is refused with HTTP status 503.";
     SubscriptionsPerSessionMax: "subscriptions_per_session_max", Whole { min: 1, max: 100_000 }, "1000",
         "Subscriptions of one session; one more is answered with an error.";
     SubscriptionLimitMax: "subscription_limit_max", Whole { min: 1, max: 10_000 }, "1000",
         "The highest limit a subscription may ask for.";
     OutboxBytesMax: "outbox_bytes_max", Bytes { min: 64 * KIB, max: GIB }, "1MiB",
         "Unsent bytes of a session; past them its pages are reset, or it is closed, as it chose.";
-    FrameBytesMax: "frame_bytes_max", Bytes { min: KIB, max: 64 * MIB }, "1MiB",
-        "The largest frame a client may send.";
     TailEntriesMax: "tail_entries_max", Whole { min: 1, max: 1_000_000 }, "1024",
         "Diffs kept of each page; a client that missed more gets a fresh page.";
     CacheBytesMax: "cache_bytes_max", Bytes { min: MIB, max: 1024 * GIB }, "128MiB",
         "Memory for the tails of all pages; the longest unused go first.";
     BusPartitionBytesMax: "bus_partition_bytes_max", Bytes { min: MIB, max: 64 * GIB }, "32MiB",
         "Memory for one partition of one topic; a reader further behind starts over.";
-    SqliteTimeoutSeconds: "sqlite_timeout_seconds", Whole { min: 1, max: 3600 }, "8",
-        "How long one command or page may take in the database.";
-    DrainSeconds: "drain_seconds", Whole { min: 0, max: 3600 }, "10",
-        "How long sessions get to leave after SIGTERM.";
+    SqliteReaders: "sqlite_readers",
+        Whole { min: 1, max: 64 },
+        "4",
+        "Connections that read, each on a thread of its own; one more writes.";
+    SqliteTimeoutSeconds: "sqlite_timeout_seconds", Whole { min: 1, max: 3600 }, "10",
+        "How long one statement may take.";
+    DrainSeconds: "drain_seconds", Whole { min: 0, max: 3600 }, "5",
+        "How long clients get to take their last frames after SIGTERM.";
     Log: "log", Text("a level (error, warn, info, debug, trace), or module=level pairs"), "info",
         "What is logged to standard error.";
     LogFormat: "log_format", OneOf(&["text", "json"]), "text",
         "How it is logged.";
     Demo: "demo", YesNo, "false",
         "Makes the demo's tables and keeps them moving.";
+    DemoOrders: "demo_orders",
+        Whole { min: 0, max: 1_000_000 },
+        "50000",
+        "Orders that the demo is made with; its writer keeps about as many.";
     DemoPace: "demo_pace", OneOf(&["steady", "bursty", "still"]), "steady",
         "How the demo's writer behaves: a change about every second, bursts with pauses, or nothing.";
 }

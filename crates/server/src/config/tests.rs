@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use super::error::Origin;
 use super::layers::FileText;
-use super::{Config, ConfigError, Flags, Inputs, Key, Origin, Settings};
+use super::{Config, ConfigError, Flags, Inputs, Key, Settings};
 
 #[derive(Default)]
 struct Layers<'a> {

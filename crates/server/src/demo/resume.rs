@@ -21,8 +21,18 @@ pub(super) async fn exists(database: &dyn Database, table: Table) -> Result<bool
     Ok(reply.outcome == Outcome::Bool(true))
 }
 
+/// The highest id of a table; zero when it is empty.
+pub(super) async fn highest_id(
+    database: &dyn Database,
+    table: Table,
+) -> Result<i64, DatabaseError> {
+    let newest = newest(database, table, 1).await?;
+    let id = newest.first().and_then(|record| record.int("id"));
+    Ok(id.unwrap_or(0))
+}
+
 /// The newest rows of a table, newest first.
-pub(super) async fn newest(
+async fn newest(
     database: &dyn Database,
     table: Table,
     limit: u64,
@@ -86,7 +96,7 @@ async fn select(
 }
 
 /// A row that can be asked by column name.
-pub(super) struct Record {
+struct Record {
     schema: std::sync::Arc<TableSchema>,
     row: Row,
 }

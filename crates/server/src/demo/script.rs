@@ -12,13 +12,12 @@ use rand::{Rng, SeedableRng};
 use tidegate_core::{Command, KeySpec, Literal};
 
 use super::tables::{
-    Columns, ORDER_COUNT, TICKET_COUNT, Table, choose, int, new_order, new_ticket, row, text, time,
+    Columns, TICKET_COUNT, Table, choose, int, new_order, new_ticket, row, text, time,
 };
 use super::words::AGENTS;
 
-/// Rows of a table past which the oldest goes.
-const ORDERS_MAX: i64 = ORDER_COUNT + 200;
-const TICKETS_MAX: i64 = TICKET_COUNT + 200;
+/// Rows that may come on top of the first ones before the oldest goes.
+const ROWS_MARGIN: i64 = 200;
 /// Tickets and orders remembered: all that is still moving.
 pub(super) const REMEMBERED_MAX: usize = 120;
 /// The page that should move: acts on tickets take place among these.
@@ -71,6 +70,8 @@ pub(super) struct State {
 /// The writer's choices.
 pub(super) struct Script {
     state: State,
+    /// Orders past which the oldest goes.
+    orders_max: i64,
     random: StdRng,
 }
 
@@ -87,12 +88,13 @@ enum Act {
 }
 
 impl Script {
-    /// Goes on from a state. The same state makes the same choices.
-    pub(super) fn new(state: State) -> Self {
+    /// Goes on from a state, keeping about as many orders. The same state makes the same choices.
+    pub(super) fn new(state: State, order_count: i64) -> Self {
         let seed =
             state.ticket_ids.next.unsigned_abs() ^ (state.order_ids.next.unsigned_abs() << 32);
         Self {
             state,
+            orders_max: order_count + ROWS_MARGIN,
             random: StdRng::seed_from_u64(seed),
         }
     }
@@ -137,7 +139,7 @@ impl Script {
         commands.extend(trim(
             Table::Tickets,
             &mut self.state.ticket_ids,
-            TICKETS_MAX,
+            TICKET_COUNT + ROWS_MARGIN,
         ));
         commands
     }
@@ -151,7 +153,11 @@ impl Script {
             true => self.new_order(now),
             false => self.move_order(now),
         }];
-        commands.extend(trim(Table::Orders, &mut self.state.order_ids, ORDERS_MAX));
+        commands.extend(trim(
+            Table::Orders,
+            &mut self.state.order_ids,
+            self.orders_max,
+        ));
         commands
     }
 

@@ -11,15 +11,13 @@ use tidegate_core::{
 
 use super::words::{AGENTS, COUNTRIES, CUSTOMERS, ITEMS, NOTES, SUBJECTS};
 
-/// Orders made at first; the writer keeps about as many.
-pub(super) const ORDER_COUNT: i64 = 50_000;
 /// Tickets made at first; the writer keeps about as many.
 pub(super) const TICKET_COUNT: i64 = 2_000;
 /// The newest tickets, which are still open at first: more than a page of twenty.
 pub(super) const OPEN_TICKET_COUNT: i64 = 45;
 
 const MINUTE: i64 = 60_000_000;
-/// Microseconds between two orders of the past: fifty thousand make about a year.
+/// Microseconds between two orders of the past: the usual fifty thousand make about a year.
 const ORDER_GAP: i64 = 10 * MINUTE;
 const TICKET_GAP: i64 = 25 * MINUTE;
 
@@ -112,13 +110,18 @@ impl Table {
 }
 
 /// The first rows of a table, with the newest just before `now` (microseconds since 1970).
-pub(super) fn first_rows(table: Table, random: &mut StdRng, now: i64) -> Vec<Columns> {
+pub(super) fn first_rows(
+    table: Table,
+    order_count: i64,
+    random: &mut StdRng,
+    now: i64,
+) -> Vec<Columns> {
     match table {
         Table::Customers => (0..CUSTOMERS.len())
             .map(|index| customer(index, random, now))
             .collect(),
-        Table::Orders => (1..=ORDER_COUNT)
-            .map(|id| past_order(id, random, now))
+        Table::Orders => (1..=order_count)
+            .map(|id| past_order(id, order_count - id, random, now))
             .collect(),
         Table::Tickets => (1..=TICKET_COUNT)
             .map(|id| past_ticket(id, random, now))
@@ -137,10 +140,11 @@ fn customer(index: usize, random: &mut StdRng, now: i64) -> Columns {
     ])
 }
 
-fn past_order(id: i64, random: &mut StdRng, now: i64) -> Columns {
-    let placed = now - (ORDER_COUNT - id + 1) * ORDER_GAP + random.random_range(0..ORDER_GAP);
+/// An order of the past, of which `newer` were placed later.
+fn past_order(id: i64, newer: i64, random: &mut StdRng, now: i64) -> Columns {
+    let placed = now - (newer + 1) * ORDER_GAP + random.random_range(0..ORDER_GAP);
     // The last two hundred are still on their way.
-    let status = match ORDER_COUNT - id {
+    let status = match newer {
         0..40 => *["new", "paid"].choose(random).expect("not empty"),
         40..200 => *["paid", "packed", "shipped"]
             .choose(random)

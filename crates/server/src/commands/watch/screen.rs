@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tidegate_client::{PageRow, TableShape};
 
-use super::text::{Side, cells, fit, printable, width};
+use super::text::{Column, Set, cells, fit, printable, width};
 
 /// Hides the cursor and clears the window.
 pub(super) const ENTER: &str = "\x1b[?25l\x1b[2J\x1b[H";
@@ -56,11 +56,6 @@ pub(super) struct Header<'a> {
     pub(super) since_change: Option<Duration>,
 }
 
-struct Column {
-    name: String,
-    side: Side,
-}
-
 /// A row as it is shown, and until when each of its cells is marked.
 struct ShownRow {
     pk: Arc<str>,
@@ -81,9 +76,10 @@ impl Screen {
     pub(super) fn new(table: &TableShape) -> Self {
         let columns = table.columns.iter().map(|column| Column {
             name: column.name.clone(),
-            side: match column.kind.as_str() {
-                "smallint" | "integer" | "bigint" | "real" | "double" | "numeric" => Side::Right,
-                _ => Side::Left,
+            set: match column.kind.as_str() {
+                "smallint" | "integer" | "bigint" | "real" | "double" | "numeric" => Set::Right,
+                "timestamp" => Set::Time,
+                _ => Set::Left,
             },
         });
         Self {
@@ -112,8 +108,7 @@ impl Screen {
     }
 
     fn shown(&self, row: &PageRow, old: Option<ShownRow>, until: Duration) -> ShownRow {
-        let names = self.columns.iter().map(|column| column.name.as_str());
-        let cells = cells(&row.json, names);
+        let cells = cells(&row.json, &self.columns);
         let marked_until = match &old {
             None => vec![until; cells.len()],
             Some(old) => {
@@ -137,7 +132,7 @@ impl Screen {
         for row in &self.rows {
             let cells = row.cells.iter().zip(&self.columns).zip(&widths);
             let cells: Vec<String> = cells
-                .map(|((cell, column), width)| fit(cell, *width, column.side))
+                .map(|((cell, column), width)| fit(cell, *width, column.set))
                 .collect();
             out.push_str(cells.join(GAP).trim_end());
             out.push('\n');
@@ -194,7 +189,14 @@ impl Screen {
 
     fn names(&self, widths: &[usize]) -> String {
         let names = self.columns.iter().zip(widths);
-        let names = names.map(|(column, width)| fit(&printable(&column.name), *width, column.side));
+        let names = names.map(|(column, width)| {
+            // A name says most at its beginning, whatever the cells below do.
+            let set = match column.set {
+                Set::Left | Set::Time => Set::Left,
+                Set::Right => Set::Right,
+            };
+            fit(&printable(&column.name), *width, set)
+        });
         names.collect::<Vec<_>>().join(GAP)
     }
 
@@ -202,7 +204,7 @@ impl Screen {
         let cells = row.cells.iter().zip(&row.marked_until);
         let cells = cells.zip(&self.columns).zip(widths);
         let cells = cells.map(|(((cell, marked_until), column), width)| {
-            let text = fit(cell, *width, column.side);
+            let text = fit(cell, *width, column.set);
             if *marked_until > now {
                 format!("\x1b[30;43m{text}\x1b[0m")
             } else {
@@ -245,7 +247,7 @@ fn line(out: &mut String, text: &str) {
 
 /// A text cut to a width, but not filled.
 fn fit_to(text: &str, columns: usize) -> String {
-    fit(text, columns.min(width(text)), Side::Left)
+    fit(text, columns.min(width(text)), Set::Left)
 }
 
 fn age(since: Duration) -> String {

@@ -65,61 +65,67 @@ fn char_width(c: char) -> usize {
     }
 }
 
-/// The side that cells of a column stand at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
-    Left,
-    Right,
-}
-
 /// A text in exactly `columns` columns: filled with blanks, or cut and marked so.
-pub(super) fn fit(text: &str, columns: usize, side: Side) -> String {
+pub(super) fn fit(text: &str, columns: usize, set: Set) -> String {
     let taken = width(text);
     if taken <= columns {
         let blanks = " ".repeat(columns - taken);
-        return match side {
-            Side::Left => format!("{text}{blanks}"),
-            Side::Right => format!("{blanks}{text}"),
+        return match set {
+            Set::Left | Set::Time => format!("{text}{blanks}"),
+            Set::Right => format!("{blanks}{text}"),
         };
     }
-    let mut out = String::new();
-    let mut room = columns.saturating_sub(1);
-    for c in text.chars() {
+    if columns == 0 {
+        return String::new();
+    }
+    match set {
+        Set::Left | Set::Right => {
+            let (kept, blanks) = cut(text.chars(), columns - 1);
+            format!("{}…{blanks}", String::from_iter(kept))
+        }
+        Set::Time => {
+            let (kept, blanks) = cut(text.chars().rev(), columns - 1);
+            format!("…{}{blanks}", String::from_iter(kept.iter().rev()))
+        }
+    }
+}
+
+/// As many characters as fit, and blanks for what a wide one would not have fitted.
+fn cut(chars: impl Iterator<Item = char>, columns: usize) -> (Vec<char>, String) {
+    let mut room = columns;
+    let mut kept = Vec::new();
+    for c in chars {
         let wide = char_width(c);
         if wide > room {
             break;
         }
         room -= wide;
-        out.push(c);
+        kept.push(c);
     }
-    if columns > 0 {
-        out.push('…');
-    }
-    out.extend(std::iter::repeat_n(' ', room));
-    out
+    (kept, " ".repeat(room))
 }
 
 #[cfg(test)]
 mod tests {
     //! Shows that cells keep their width whatever is in them, and that nothing in them commands.
 
-    use super::{Side, cells, fit, printable, width};
+    use super::{Column, Set, cells, fit, printable, width};
 
     /// A cell is as wide as its column: filled, cut, and never cut through a wide character.
     #[test]
     fn cells_have_their_width() {
-        assert_eq!(fit("ab", 4, Side::Left), "ab  ");
-        assert_eq!(fit("ab", 4, Side::Right), "  ab");
-        assert_eq!(fit("abcdef", 4, Side::Left), "abc…");
-        assert_eq!(fit("日本語", 6, Side::Left), "日本語");
-        assert_eq!(fit("日本語", 5, Side::Left), "日本…");
-        assert_eq!(fit("日本語", 4, Side::Left), "日… ");
-        assert_eq!(fit("e\u{301}e", 2, Side::Left), "e\u{301}e");
-        assert_eq!(fit("abc", 0, Side::Left), "");
+        assert_eq!(fit("ab", 4, Set::Left), "ab  ");
+        assert_eq!(fit("ab", 4, Set::Right), "  ab");
+        assert_eq!(fit("abcdef", 4, Set::Left), "abc…");
+        assert_eq!(fit("日本語", 6, Set::Left), "日本語");
+        assert_eq!(fit("日本語", 5, Set::Left), "日本…");
+        assert_eq!(fit("日本語", 4, Set::Left), "日… ");
+        assert_eq!(fit("e\u{301}e", 2, Set::Left), "e\u{301}e");
+        assert_eq!(fit("abc", 0, Set::Left), "");
         for columns in 0..9 {
             for text in ["", "a", "日本語日本語", "a日b本c", "🦀🦀🦀🦀🦀"] {
                 assert_eq!(
-                    width(&fit(text, columns, Side::Right)),
+                    width(&fit(text, columns, Set::Right)),
                     columns,
                     "{text} {columns}"
                 );
@@ -132,8 +138,32 @@ mod tests {
     fn nothing_commands_the_terminal() {
         assert_eq!(printable("\u{1b}[2Jx\r\n\u{9b}\u{202e}"), "·[2Jx·⏎··");
         let row = r#"{"a":"\u001b]0;x\u0007","b":null,"c":1.50,"d":{"k":[1]},"f":"日"}"#;
-        let shown = cells(row, ["a", "b", "c", "d", "e", "f"].into_iter());
+        let columns = columns(&["a", "b", "c", "d", "e", "f"], Set::Left);
+        let shown = cells(row, &columns);
         assert_eq!(shown, ["·]0;x·", "∅", "1.50", "{\"k\":[1]}", "", "日"]);
-        assert_eq!(cells("no row", ["a"].into_iter()), [""]);
+        assert_eq!(cells("no row", &columns[..1]), [""]);
+    }
+
+    /// Times are shown to the second, and cut where they are all the same.
+    #[test]
+    fn times_are_short() {
+        let row =
+            r#"{"a":"2026-01-02T03:04:05.678901Z","b":null,"c":"x","d":"日本日本日本日本日本"}"#;
+        let shown = cells(row, &columns(&["a", "b", "c", "d"], Set::Time));
+        assert_eq!(
+            shown,
+            ["2026-01-02 03:04:05", "∅", "x", "日本日本日本日本日本"]
+        );
+        assert_eq!(fit(&shown[0], 19, Set::Time), "2026-01-02 03:04:05");
+        assert_eq!(fit(&shown[0], 9, Set::Time), "…03:04:05");
+        assert_eq!(fit(&shown[0], 21, Set::Time), "2026-01-02 03:04:05  ");
+    }
+
+    fn columns(names: &[&str], set: Set) -> Vec<Column> {
+        let columns = names.iter().map(|name| Column {
+            name: (*name).to_owned(),
+            set,
+        });
+        columns.collect()
     }
 }

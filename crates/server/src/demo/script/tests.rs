@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tidegate_core::{Command, Literal};
 
-use super::super::tables::{ORDER_COUNT, TICKET_COUNT};
+use super::super::tables::TICKET_COUNT;
+
+const ORDER_COUNT: i64 = 3_000;
 use super::{Ids, OPEN_MAX, Order, Phase, REMEMBERED_MAX, Script, State, Ticket};
 
 fn state() -> State {
@@ -82,7 +84,7 @@ impl Model {
 
 #[test]
 fn it_keeps_the_tickets_moving_within_bounds() {
-    let mut script = Script::new(state());
+    let mut script = Script::new(state(), ORDER_COUNT);
     let mut model = Model::new(TICKET_COUNT, "open");
     let mut statuses: BTreeMap<String, u32> = BTreeMap::new();
     for now in 0..5_000 {
@@ -105,7 +107,7 @@ fn it_keeps_the_tickets_moving_within_bounds() {
 
 #[test]
 fn orders_go_their_way_within_bounds() {
-    let mut script = Script::new(state());
+    let mut script = Script::new(state(), ORDER_COUNT);
     let mut model = Model::new(ORDER_COUNT, "delivered");
     for now in 0..5_000 {
         for command in script.next_order_act(now) {
@@ -123,7 +125,7 @@ fn orders_go_their_way_within_bounds() {
 #[test]
 fn the_same_state_makes_the_same_choices() {
     let choices = || {
-        let mut script = Script::new(state());
+        let mut script = Script::new(state(), ORDER_COUNT);
         (0..200)
             .flat_map(|now| script.next_ticket_act(now))
             .collect::<Vec<_>>()
@@ -135,12 +137,15 @@ fn the_same_state_makes_the_same_choices() {
 #[test]
 fn it_starts_from_nothing() {
     let nothing = Ids { oldest: 1, next: 1 };
-    let mut script = Script::new(State {
-        tickets: VecDeque::new(),
-        ticket_ids: nothing,
-        orders: VecDeque::new(),
-        order_ids: nothing,
-    });
+    let mut script = Script::new(
+        State {
+            tickets: VecDeque::new(),
+            ticket_ids: nothing,
+            orders: VecDeque::new(),
+            order_ids: nothing,
+        },
+        0,
+    );
     let mut tickets = Model::new(0, "");
     let mut orders = Model::new(0, "");
     for now in 0..500 {

@@ -1,0 +1,98 @@
+//! The address for machines: `/health`, `/ready` and `/metrics` and nothing else.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tidegate_gateway::HttpReply;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::exit::{Exit, Failure};
+use crate::site::Site;
+
+/// Connections at once: a few scrapers and probes. One more waits to be accepted.
+const CONNECTIONS_MAX: usize = 32;
+/// Time for a request's head to arrive.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A pause after an accept that failed, which mostly means that file handles ran out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The bound address.
+pub(crate) struct Admin {
+    listener: TcpListener,
+    site: Site,
+}
+
+impl Admin {
+    pub(crate) async fn bind(address: SocketAddr, site: Site) -> Result<Self, Failure> {
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            let sentence = format!("cannot listen on {address}: {error}");
+            Failure::new(Exit::Unavailable, sentence)
+        })?;
+        Ok(Self { listener, site })
+    }
+
+    /// Serves until it is told to stop. What is being answered then is cut off: machines ask again.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let connections = TaskTracker::new();
+        let accept = async {
+            let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+            loop {
+                let permit = free.clone().acquire_owned().await;
+                let permit = permit.expect("the semaphore is never closed");
+                let Ok((socket, _)) = self.listener.accept().await else {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                };
+                let (site, stop) = (self.site.clone(), stop.clone());
+                connections.spawn(async move {
+                    stop.run_until_cancelled(serve(socket, site)).await;
+                    drop(permit);
+                });
+            }
+        };
+        stop.run_until_cancelled(accept).await;
+        connections.close();
+        connections.wait().await;
+    }
+}
+
+async fn serve(socket: TcpStream, site: Site) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let answer = answer(site.machine_answer(request.uri().path()));
+        std::future::ready(Ok::<_, Infallible>(answer))
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(socket), service);
+    if let Err(error) = served.await {
+        tracing::debug!(error = %error, "a request on the admin address failed");
+    }
+}
+
+fn answer(reply: Option<HttpReply>) -> Response<Full<Bytes>> {
+    let Some(reply) = reply else {
+        let mut answer = Response::new(Full::new(Bytes::from_static(b"not here\n")));
+        *answer.status_mut() = StatusCode::NOT_FOUND;
+        return answer;
+    };
+    let mut answer = Response::new(Full::new(reply.body));
+    *answer.status_mut() =
+        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let content_type = HeaderValue::from_static(reply.content_type);
+    answer.headers_mut().insert(CONTENT_TYPE, content_type);
+    answer
+}

@@ -1,0 +1,39 @@
+//! Shows the demo as its visitors get it: tables are there at once, the page of open tickets moves, and a
+//! crash loses nothing.
+
+use crate::harness::{OPEN_TICKETS, Served, Socket};
+
+fn count(socket: &mut Socket, table: &str) -> String {
+    socket.send(&format!(
+        r#"{{"op":"rpc","method":"RUN_AGGREGATION","table":"{table}","payload":{{}},"correlationId":"{table}"}}"#
+    ));
+    socket.text_with(&format!("\"correlationId\":\"{table}\""))
+}
+
+#[test]
+fn the_page_of_open_tickets_is_full_and_moves() {
+    let served = Served::start(&["--demo", "--demo-orders", "500"]);
+    let mut socket = served.connect("demo", "ada");
+    socket.send(OPEN_TICKETS);
+    let page = socket.text_with("\"op\":\"snapshot\"");
+    assert_eq!(page.matches("\"subject\":").count(), 20, "{page}");
+    for _ in 0..3 {
+        socket.text_with("\"op\":\"diff\"");
+    }
+    let answer = count(&mut socket, "orders");
+    assert!(answer.contains("\"count\":50"), "{answer}");
+}
+
+/// The rows are made once: after `kill -9` the demo goes on with those it has.
+#[test]
+fn it_goes_on_after_a_crash() {
+    let served = Served::start(&["--demo", "--demo-orders", "500", "--demo-pace", "still"]);
+    let mut socket = served.connect("demo", "ada");
+    let before = count(&mut socket, "tickets");
+    assert!(before.contains("\"count\":2000"), "{before}");
+    let served = served.crash_and_restart();
+    let mut socket = served.connect("demo", "ada");
+    assert_eq!(count(&mut socket, "tickets"), before);
+    let log = served.log();
+    assert_eq!(log.matches("demo table filled").count(), 3, "{log}");
+}

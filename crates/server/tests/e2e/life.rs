@@ -1,0 +1,129 @@
+//! Shows the life of the server: what it says when it is up, what it answers over HTTP, how it leaves, and
+//! with which code it refuses to start.
+
+use std::net::TcpListener;
+
+use crate::harness::{Folder, OPEN_TICKETS, Served, get, run};
+
+#[test]
+fn it_says_where_it_is_and_answers_over_http() {
+    let served = Served::start(&[]);
+    let ready = format!("tidegate is ready: http://{}", served.address());
+    assert!(served.greeting.contains(&ready), "{}", served.greeting);
+    let health = served.get("/health");
+    assert_eq!(health.status, 200);
+    for part in ["\"status\":\"healthy\"", "\"connections\":0", "\"uptime\":"] {
+        assert!(health.body.contains(part), "{}", health.body);
+    }
+    let ready = served.get("/ready");
+    assert_eq!(ready.status, 200, "{}", ready.body);
+    for part in ["database", "relay", "processor", "gateway"] {
+        assert!(
+            ready.body.contains(&format!("\"{part}\":true")),
+            "{}",
+            ready.body
+        );
+    }
+    let metrics = served.get("/metrics");
+    assert_eq!(metrics.status, 200);
+    assert!(metrics.body.contains("tidegate_"), "{}", metrics.body);
+    let console = served.get("/");
+    assert_eq!(console.status, 200);
+    assert!(
+        console.has_header("x-content-type-options: nosniff"),
+        "{}",
+        console.head
+    );
+    assert!(
+        console
+            .head
+            .to_lowercase()
+            .contains("content-security-policy: default-src 'self'")
+    );
+    assert_eq!(served.get("/style.css").status, 200);
+}
+
+#[test]
+fn after_sigterm_clients_are_sent_away_and_the_code_is_zero() {
+    let mut served = Served::start(&[]);
+    let mut socket = served.connect("acme", "ada");
+    socket.text_with("\"welcome\"");
+    served.signal("TERM");
+    assert_eq!(socket.close_code(), 1001);
+    assert_eq!(served.wait().code(), Some(0), "{}", served.log());
+}
+
+#[test]
+fn a_port_in_use_is_a_sentence_and_code_69() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let folder = Folder::new();
+    let output = run(folder.path(), &["serve", "--listen", &address]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(69), "{stderr}");
+    let last = stderr.lines().last().unwrap_or_default();
+    let sentence = format!("tidegate: cannot listen on {address}: ");
+    assert!(last.starts_with(&sentence), "{stderr}");
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_made_is_code_73() {
+    let folder = Folder::new();
+    std::fs::write(folder.path().join("file"), "in the way").expect("writable");
+    let output = run(folder.path(), &["serve", "--data", "file/data"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(73), "{stderr}");
+    assert!(stderr.contains("file/data"), "{stderr}");
+}
+
+#[test]
+fn a_file_that_is_no_database_is_code_65() {
+    let folder = Folder::new();
+    let text = "this is only text, and long enough to be read as a page ".repeat(100);
+    std::fs::write(folder.path().join("shop.db"), text).expect("writable");
+    let arguments = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--database",
+        "sqlite:shop.db",
+    ];
+    let output = run(folder.path(), &arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(65), "{stderr}");
+    assert!(stderr.contains("shop.db"), "{stderr}");
+}
+
+/// Machines ask on an address of their own, which serves neither the console nor WebSockets.
+#[test]
+fn the_admin_address_serves_machines_only() {
+    let admin = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = admin.local_addr().expect("it is bound");
+    drop(admin);
+    let served = Served::start(&["--admin", &address.to_string()]);
+    assert_eq!(get(address, "/health").status, 200);
+    assert_eq!(get(address, "/ready").status, 200);
+    assert_eq!(get(address, "/metrics").status, 200);
+    assert_eq!(get(address, "/").status, 404);
+    assert_eq!(served.get("/metrics").status, 404, "not for clients then");
+}
+
+/// Whatever the server measures, an operator can look up what it means.
+#[test]
+fn every_metric_is_in_the_document() {
+    let served = Served::start(&["--demo", "--demo-orders", "0"]);
+    let mut socket = served.connect("demo", "ada");
+    socket.send(OPEN_TICKETS);
+    socket.text_with("\"op\":\"diff\"");
+    let metrics = served.get("/metrics").body;
+    let document = include_str!("../../../../docs/OPERATIONS.md");
+    let names = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "));
+    let mut count = 0;
+    for name in names.filter_map(|line| line.split(' ').next()) {
+        assert!(document.contains(&format!("`{name}`")), "document {name}");
+        count += 1;
+    }
+    assert!(count > 10, "{metrics}");
+}
