@@ -43,6 +43,9 @@ pub enum Disagreement {
     /// A row does not belong to the page.
     #[error("a row does not satisfy the query")]
     Filter,
+    /// There are fewer rows than were asked for, and yet more of them.
+    #[error("there are fewer rows than were asked for, and yet more of them")]
+    Short,
     /// A row is not after the one before it.
     #[error("rows are not in the query's order")]
     Order,

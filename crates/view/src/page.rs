@@ -171,7 +171,7 @@ impl Page {
             fence,
         } = seed;
         let mut images = HashMap::new();
-        let window = match self.seeded_entries(&rows) {
+        let window = match self.seeded_entries(&rows, complete) {
             Ok(entries) => {
                 let extent = match entries.last() {
                     Some(last) if !complete => Extent::Through(last.key.clone()),
@@ -187,8 +187,11 @@ impl Page {
         self.catch_up(window, images, &fence, pending)
     }
 
-    fn seeded_entries(&self, rows: &[Row]) -> Result<Vec<Entry>, Disagreement> {
+    fn seeded_entries(&self, rows: &[Row], complete: bool) -> Result<Vec<Entry>, Disagreement> {
         let columns = self.query.schema().columns().len();
+        if !complete && rows.len() < self.capacity() {
+            return Err(Disagreement::Short);
+        }
         let mut entries: Vec<Entry> = Vec::with_capacity(rows.len());
         for row in rows {
             if row.len() != columns {
@@ -212,7 +215,7 @@ impl Page {
         pending: &Pending,
     ) -> Seeded {
         let schema = self.query.schema();
-        for streamed in pending.iter() {
+        for streamed in pending.log() {
             if fence.contains(&streamed.commit) {
                 continue;
             }

@@ -1,6 +1,6 @@
 //! All pages of a partition: the front door of this crate.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -79,7 +79,7 @@ pub struct Pages {
     /// A table has more than one entry while it is being redefined: one for each schema.
     names: HashMap<TableKey, SmallVec<[u32; 1]>>,
     /// Tables with seeds that wait for the stream.
-    waiting: Vec<u32>,
+    waiting: BTreeSet<u32>,
     serial: u64,
 }
 
@@ -94,7 +94,7 @@ impl Pages {
             tables: Vec::new(),
             free: Vec::new(),
             names: HashMap::new(),
-            waiting: Vec::new(),
+            waiting: BTreeSet::new(),
             serial: 0,
         }
     }
@@ -156,8 +156,8 @@ impl Pages {
         let mut turn = Turn { recent, effects };
         pages.advance(passed, &mut turn);
         pages.seed(request, seed, &mut turn);
-        if pages.is_waiting() && !self.waiting.contains(&request.page.table) {
-            self.waiting.push(request.page.table);
+        if pages.is_waiting() {
+            self.waiting.insert(request.page.table);
         }
     }
 
@@ -284,7 +284,7 @@ impl Pages {
             return;
         };
         self.free.push(table);
-        self.waiting.retain(|other| *other != table);
+        self.waiting.remove(&table);
         let key = (pages.tenant().clone(), pages.table().clone());
         if let Some(names) = self.names.get_mut(&key) {
             names.retain(|other| *other != table);

@@ -45,6 +45,7 @@ pub(crate) struct Recent {
     rows: usize,
     rows_max: usize,
     reach: Reach,
+    version: u64,
 }
 
 impl Recent {
@@ -54,7 +55,13 @@ impl Recent {
             rows: 0,
             rows_max,
             reach: Reach::Whole,
+            version: 0,
         }
+    }
+
+    /// Differs whenever something was dropped in between.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     pub(crate) fn reach(&self) -> Reach {
@@ -84,6 +91,7 @@ impl Recent {
     }
 
     fn forget(&mut self, commit: &Commit) {
+        self.version += 1;
         let (xid, lsn) = (commit.xid, commit.lsn);
         self.reach = match self.reach {
             Reach::Whole => Reach::Short {
@@ -106,6 +114,7 @@ impl Recent {
             },
             None => Fence::Prefix(heartbeat.lsn),
         };
+        self.version += 1;
         self.streamed
             .retain(|streamed| !seen.contains(&streamed.commit));
         self.rows = self.streamed.iter().map(Streamed::weight).sum();
@@ -134,7 +143,9 @@ impl Recent {
     /// Forgets everything: the stream was broken off, and what follows is a new one. A snapshot taken
     /// after a stream was made contains every commit that the stream does not.
     pub(crate) fn clear(&mut self) {
+        let version = self.version + 1;
         *self = Self::new(self.rows_max);
+        self.version = version;
     }
 }
 

@@ -10,7 +10,7 @@ use crate::members::Members;
 use crate::net::{NetChange, net_changes};
 use crate::page::{Before, Content, Page, Reading, Seeded, Touch, agree};
 use crate::pages::Counts;
-use crate::pending::Pending;
+use crate::pending::{Pending, Waiting};
 use crate::recent::{Reach, Recent, Streamed};
 use crate::window::{Edited, Entry, Window};
 
@@ -50,11 +50,6 @@ pub(crate) struct TablePages {
     members: Members,
     index: PredicateIndex,
     pending: Pending,
-    pending_rows_max: usize,
-    /// Pages whose rows were asked for or have come and wait.
-    reading_count: usize,
-    /// Slots of pages whose rows wait for the stream.
-    waiting: Vec<u32>,
     hits: Vec<Hit>,
     candidates: Vec<u32>,
 }
@@ -75,10 +70,7 @@ impl TablePages {
             free: Vec::new(),
             members: Members::default(),
             index: PredicateIndex::default(),
-            pending: Pending::default(),
-            pending_rows_max,
-            reading_count: 0,
-            waiting: Vec::new(),
+            pending: Pending::new(pending_rows_max),
             hits: Vec::new(),
             candidates: Vec::new(),
         }
@@ -108,7 +100,7 @@ impl TablePages {
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        self.pending.is_waiting()
     }
 
     /// Adds a page and asks for its rows.
@@ -143,7 +135,7 @@ impl TablePages {
             self.forget_rows(id.slot, window.entries.iter().map(|entry| &entry.row));
         }
         if page.reading.needed_from().is_some() {
-            self.finish_reading(id.slot);
+            self.pending.end_read();
         }
         self.free.push(id.slot);
     }
@@ -170,35 +162,26 @@ impl TablePages {
 
     /// Asks for a page's rows, so that every change they may lack is kept from now on.
     fn ask(&mut self, slot: u32, turn: &mut Turn<'_>) {
-        let reading = match turn.recent.reach() {
-            Reach::Short { .. } => Reading::Parked,
-            Reach::Whole => {
-                let table = self.schema.table();
-                if self.reading_count == 0 {
-                    self.pending.clear();
-                    for streamed in turn.recent.of(&self.tenant, table) {
-                        self.pending.push(streamed.clone());
-                    }
-                }
-                let oldest = turn.recent.of(&self.tenant, table).next();
-                let next = Lsn::new(self.position.get().saturating_add(1));
-                let needed_from = oldest.map_or(next, |streamed| streamed.commit.lsn);
-                Reading::Asked { needed_from }
-            }
-        };
         let Some(Slot { id, page }) = self.slots[slot as usize].as_mut() else {
             return;
         };
         page.attempt += 1;
-        if let Reading::Asked { .. } = reading {
-            self.reading_count += 1;
-            turn.effects.push(Effect::NeedSeed(SeedRequest {
-                page: *id,
-                rows_max: page.capacity() as u32,
-                attempt: page.attempt,
-            }));
-        }
-        page.reading = reading;
+        page.reading = match turn.recent.reach() {
+            Reach::Short { .. } => Reading::Parked,
+            Reach::Whole => {
+                turn.effects.push(Effect::NeedSeed(SeedRequest {
+                    page: *id,
+                    rows_max: page.capacity() as u32,
+                    attempt: page.attempt,
+                }));
+                let table = self.schema.table();
+                let (recent, position) = (turn.recent, self.position);
+                let needed_from = self
+                    .pending
+                    .begin_read(recent, &self.tenant, table, position);
+                Reading::Asked { needed_from }
+            }
+        };
     }
 
     /// Asks for the rows of pages that could not be joined to the stream when they needed them.
@@ -223,10 +206,14 @@ impl TablePages {
             return;
         };
         let needed_from = *needed_from;
+        self.pending.wait(Waiting {
+            horizon: seed.fence.horizon(),
+            page: request.page,
+            attempt: request.attempt,
+        });
         if let Some(Slot { page, .. }) = self.page_at(slot) {
             page.reading = Reading::Answered { needed_from, seed };
         }
-        self.waiting.push(slot);
         self.install_ready(turn);
     }
 
@@ -244,9 +231,7 @@ impl TablePages {
         }
         self.applied = commit.lsn;
         self.position = self.position.max(commit.lsn);
-        if self.reading_count > 0 {
-            self.keep(streamed, turn);
-        }
+        self.keep(streamed, turn);
         match net_changes(&self.schema, &streamed.change) {
             Some(changes) => self.apply_net(&commit, &changes, turn),
             None => self.read_again(turn),
@@ -256,8 +241,8 @@ impl TablePages {
 
     /// Keeps a change for the pages that wait for their rows.
     fn keep(&mut self, streamed: &Streamed, turn: &mut Turn<'_>) {
-        self.pending.push(streamed.clone());
-        if self.pending.rows() > self.pending_rows_max {
+        self.pending.keep(streamed);
+        if self.pending.is_over_bound() {
             self.ask_all_again(turn);
         } else if self.pending.wants_trim() {
             let pages = self.slots.iter().flatten();
@@ -270,8 +255,6 @@ impl TablePages {
 
     fn ask_all_again(&mut self, turn: &mut Turn<'_>) {
         self.pending.clear();
-        self.reading_count = 0;
-        self.waiting.clear();
         for slot in 0..self.slots.len() as u32 {
             let is_reading = self
                 .page_at(slot)
@@ -402,22 +385,12 @@ impl TablePages {
 
     /// Installs the seeds whose horizon the stream has passed.
     fn install_ready(&mut self, turn: &mut Turn<'_>) {
-        let mut at = 0;
-        while at < self.waiting.len() {
-            let slot = self.waiting[at];
-            let horizon = self
-                .page_at(slot)
-                .and_then(|slot| match &slot.page.reading {
-                    Reading::Answered { seed, .. } => Some(seed.fence.horizon()),
-                    Reading::Idle | Reading::Parked | Reading::Hopeless | Reading::Asked { .. } => {
-                        None
-                    }
-                });
-            if horizon.is_some_and(|horizon| horizon > self.position) {
-                at += 1;
-            } else {
-                self.waiting.swap_remove(at);
-                self.install(slot, turn);
+        while let Some(waiting) = self.pending.take_ready(self.position) {
+            let is_awaited = self.page(waiting.page).is_some_and(|page| {
+                page.attempt == waiting.attempt && matches!(page.reading, Reading::Answered { .. })
+            });
+            if is_awaited {
+                self.install(waiting.page.slot, turn);
             }
         }
     }
@@ -442,7 +415,7 @@ impl TablePages {
                 turn.effects.push(Effect::Refused { page: id, why });
             }
         }
-        self.finish_reading(slot);
+        self.pending.end_read();
         let wants_refill = self
             .page_at(slot)
             .is_some_and(|slot| slot.page.wants_refill());
@@ -496,15 +469,6 @@ impl TablePages {
             self.forget_rows(slot, old.entries.iter().map(|entry| &entry.row));
         }
         effect
-    }
-
-    /// Notes that one read less is under way; after the last nothing pending is needed.
-    fn finish_reading(&mut self, slot: u32) {
-        self.waiting.retain(|other| *other != slot);
-        self.reading_count -= 1;
-        if self.reading_count == 0 {
-            self.pending.clear();
-        }
     }
 }
 
