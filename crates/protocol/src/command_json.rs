@@ -17,7 +17,7 @@ use crate::json_text::{DEPTH_MAX, Kind, depth, given, kind, string};
 use crate::query_json::{count, parse_filter, parse_keyset, parse_limit, parse_order, shorten};
 
 /// Columns of one row, table or list of fields: what Postgres allows in a table.
-const COLUMNS_MAX: usize = 1_600;
+pub(crate) const COLUMNS_MAX: usize = 1_600;
 
 /// A procedure's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -231,7 +231,7 @@ impl<'a> Payload<'a> {
                 if text.is_empty() {
                     return Ok(None);
                 }
-                row(inner_object(&text, name)?).map(Some)
+                parse_row_text(&text, name).map(Some)
             }
             _ => Err(bad(format!("{name} is a JSON object, or the text of one"))),
         }
@@ -266,6 +266,11 @@ fn inner_object<'t>(text: &'t str, name: &str) -> Result<&'t RawValue, WireError
         Kind::Object => Ok(raw),
         _ => Err(refuse("is not the text of a JSON object")),
     }
+}
+
+/// Reads the text of a row.
+pub(crate) fn parse_row_text(text: &str, name: &str) -> Result<Vec<(String, Literal)>, WireError> {
+    row(inner_object(text, name)?)
 }
 
 fn members(raw: &RawValue) -> Result<Members<'_>, WireError> {
@@ -334,7 +339,7 @@ fn literal(raw: &RawValue) -> Option<Literal> {
 }
 
 /// The members of a composite key's text.
-fn key_parts(text: &str) -> Option<Vec<Literal>> {
+pub(crate) fn key_parts(text: &str) -> Option<Vec<Literal>> {
     if !text.starts_with('[') {
         return None;
     }

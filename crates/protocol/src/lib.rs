@@ -26,6 +26,8 @@ mod record_bytes;
 mod reply_json;
 mod row_json;
 pub mod server_frame;
+mod sql_request;
+mod sql_response;
 
 pub use binary_frame::{BinaryDiff, BinaryFrameError, WireChange, binary_diff, read_binary_diff};
 pub use change_record::{ChangeRecord, Part};
@@ -43,3 +45,5 @@ pub use query_json::{parse_query, write_query};
 pub use record_bytes::RecordError;
 pub use reply_json::reply_data;
 pub use row_json::{RowWriter, pk_text, value_text};
+pub use sql_request::{SqlRequest, SqlRequestError};
+pub use sql_response::{SqlResponse, encode_response};

@@ -26,7 +26,7 @@ use crate::query_json::{FILTER_DEPTH_MAX, FILTER_NODES_MAX, ORDER_KEYS_MAX, shor
 
 /// Budgets of the verifier. A filter of the size we allow has a few tables a node; depth is for
 /// values within values, as wrappers are verified one by one.
-const BUDGETS: VerifierOptions = VerifierOptions {
+pub(crate) const BUDGETS: VerifierOptions = VerifierOptions {
     max_depth: 16,
     max_tables: 8_192,
     max_apparent_size: 8 << 20,
@@ -55,22 +55,8 @@ pub fn decode_query(bytes: &[u8]) -> Result<QuerySpec, WireError> {
     if let Some(wrapper) = root.wrapper() {
         spec.filter = Some(decode_filter(bytes, wrapper)?);
     }
-    let (order, cursor) = (
-        root.order().unwrap_or_default(),
-        root.cursor().unwrap_or_default(),
-    );
-    if order.len() > ORDER_KEYS_MAX || cursor.len() > ORDER_KEYS_MAX {
-        let why = format!("an order and a cursor have at most {ORDER_KEYS_MAX} keys");
-        return Err(WireError::new(ErrorCode::BadOrder, why));
-    }
-    spec.order = order
-        .iter()
-        .map(decode_order_key)
-        .collect::<Result<_, _>>()?;
-    spec.keyset = cursor
-        .iter()
-        .map(decode_cursor_entry)
-        .collect::<Result<_, _>>()?;
+    spec.order = decode_order(root.order())?;
+    spec.keyset = decode_keyset(root.cursor())?;
     Ok(spec)
 }
 
@@ -81,6 +67,30 @@ pub(crate) fn decode_filter<'b>(
 ) -> Result<FilterSpec, WireError> {
     let mut nodes = 0;
     decode_wrapper(&mut Walk::new(&BUDGETS, bytes), wrapper, 0, &mut nodes)
+}
+
+type List<'b, T> = flatbuffers::Vector<'b, flatbuffers::ForwardsUOffset<T>>;
+
+pub(crate) fn decode_order<'b>(
+    keys: Option<List<'b, OrderKeySpec<'b>>>,
+) -> Result<Vec<OrderSpec>, WireError> {
+    let keys = keys.unwrap_or_default();
+    if keys.len() > ORDER_KEYS_MAX {
+        let why = format!("an order has at most {ORDER_KEYS_MAX} keys");
+        return Err(WireError::new(ErrorCode::BadOrder, why));
+    }
+    keys.iter().map(decode_order_key).collect()
+}
+
+pub(crate) fn decode_keyset<'b>(
+    entries: Option<List<'b, CursorEntry<'b>>>,
+) -> Result<Vec<KeysetSpec>, WireError> {
+    let entries = entries.unwrap_or_default();
+    if entries.len() > ORDER_KEYS_MAX {
+        let why = format!("a cursor has at most {ORDER_KEYS_MAX} entries");
+        return Err(WireError::new(ErrorCode::BadCursor, why));
+    }
+    entries.iter().map(decode_cursor_entry).collect()
 }
 
 fn bad_filter(message: impl Into<String>) -> WireError {
@@ -179,7 +189,7 @@ macro_rules! literal_reader {
      $string:ident, $number:ident, $bool:ident, $int:ident, $time:ident,
      $strings:ident, $ints:ident, $floats:ident, $bools:ident) => {
         $(#[$doc])*
-        fn $name(from: $table<'_>) -> Result<Option<Literal>, String> {
+        pub(crate) fn $name(from: $table<'_>) -> Result<Option<Literal>, String> {
             let tag = from.$kind();
             let literal = match tag {
                 FilterValue::NONE => return Ok(None),
@@ -313,7 +323,7 @@ pub fn encode_query(spec: &QuerySpec, hash: &str) -> Result<Vec<u8>, WireError> 
     Ok(builder.finished_data().to_vec())
 }
 
-type Written<'b, T> = WIPOffset<flatbuffers::Vector<'b, flatbuffers::ForwardsUOffset<T>>>;
+type Written<'b, T> = WIPOffset<List<'b, T>>;
 
 pub(crate) fn encode_order<'b>(
     b: &mut FlatBufferBuilder<'b>,

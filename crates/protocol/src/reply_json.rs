@@ -105,7 +105,7 @@ fn write_aggregate_value(out: &mut Vec<u8>, value: &Value) {
 }
 
 /// A JSON number where a double reads it back without loss, else a decimal string.
-fn write_numeric(out: &mut Vec<u8>, number: &Numeric) {
+pub(crate) fn write_numeric(out: &mut Vec<u8>, number: &Numeric) {
     let float: Option<f64> = number.as_str().parse().ok().filter(|f: &f64| f.is_finite());
     match float.map(Numeric::from_float) {
         Some(same) if same == *number => out.extend_from_slice(same.as_str().as_bytes()),
