@@ -324,7 +324,7 @@ impl Channel {
     pub(crate) fn is_of_another(&self, life: Life) -> bool {
         self.history
             .as_ref()
-            .is_none_or(|history| history.head().epoch.life() != life)
+            .is_some_and(|history| history.head().epoch.life() != life)
     }
 
     fn follows_head(&self, position: Position) -> bool {

@@ -139,7 +139,7 @@ impl Schemas {
 pub(crate) async fn run(job: Job, ports: GatewayPorts, shard: ShardHandle) {
     match job {
         Job::Describe { tenant, table } => {
-            let described = describe(&ports, &tenant, &table).await;
+            let described = describe(&ports, &shard, &tenant, &table).await;
             shard.act(|shard| shard.on_described((tenant, table), described));
         }
         Job::Replay {
@@ -149,7 +149,7 @@ pub(crate) async fn run(job: Job, ports: GatewayPorts, shard: ShardHandle) {
             id,
             after,
         } => {
-            let entries = replay(&ports, &key, after).await;
+            let entries = replay(&ports, &shard, &key, after).await;
             shard.act(|shard| shard.on_replay((channel, &key), (place, id), after, entries));
         }
         Job::Fill {
@@ -157,7 +157,7 @@ pub(crate) async fn run(job: Job, ports: GatewayPorts, shard: ShardHandle) {
             key,
             after,
         } => {
-            let entries = replay(&ports, &key, after).await;
+            let entries = replay(&ports, &shard, &key, after).await;
             shard.act(|shard| shard.on_fill((channel, &key), after, entries));
         }
         Job::Call(call) => run_call(*call, &ports, &shard).await,
@@ -167,12 +167,17 @@ pub(crate) async fn run(job: Job, ports: GatewayPorts, shard: ShardHandle) {
 /// Reads a schema. Trouble that will pass makes the page wait, not fail.
 async fn describe(
     ports: &GatewayPorts,
+    shard: &ShardHandle,
     tenant: &TenantId,
     table: &TableName,
 ) -> Result<Arc<TableSchema>, WireError> {
     let mut attempt = 1;
     loop {
-        match ports.database.describe(tenant, table).await {
+        // Closed never: the shard outlives its jobs.
+        let permit = shard.read_permits().acquire_owned().await;
+        let described = ports.database.describe(tenant, table).await;
+        drop(permit);
+        match described {
             Ok(schema) => return Ok(schema),
             Err(DatabaseError::Port(error))
                 if error.is_retryable() && attempt < DESCRIBE_ATTEMPTS =>
@@ -189,9 +194,12 @@ async fn describe(
 /// What the cache has after a position; `None` when it cannot help, for whatever reason.
 async fn replay(
     ports: &GatewayPorts,
+    shard: &ShardHandle,
     key: &RoutingKey,
     after: Position,
 ) -> Option<Vec<DiffContent>> {
+    // Closed never, as above.
+    let _permit = shard.read_permits().acquire_owned().await;
     match ports.cache.replay(key, after).await {
         Ok(Replay::Complete(entries)) => decode_entries(entries),
         Ok(Replay::Gap) => None,

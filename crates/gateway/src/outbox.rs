@@ -161,6 +161,10 @@ impl Outbox {
             self.entries.pop_front();
             self.is_front_begun = false;
         }
+        // A burst must not be paid for in memory for as long as the session lives.
+        if self.entries.capacity() > SLICES_MAX {
+            self.entries = VecDeque::new();
+        }
     }
 }
 

@@ -36,6 +36,16 @@ struct Slot {
     lagging: Vec<SubscriptionId>,
 }
 
+/// What has happened since it was last reported. Kept here because counting in a registry for each write
+/// would show beside the write itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OutboxCounts {
+    pub(crate) frames_pushed: u64,
+    pub(crate) frames_skipped: u64,
+    pub(crate) writes: u64,
+    pub(crate) written_bytes: u64,
+}
+
 /// All outboxes of a shard.
 #[derive(Debug)]
 pub(crate) struct Outboxes {
@@ -46,8 +56,7 @@ pub(crate) struct Outboxes {
     /// Sessions with so much unsent that their sockets should be tried before they get more.
     pressed: Vec<SessionIndex>,
     unsaid: Vec<Unsaid>,
-    frames_pushed: u64,
-    frames_skipped: u64,
+    counts: OutboxCounts,
 }
 
 impl Outboxes {
@@ -59,8 +68,7 @@ impl Outboxes {
             overrun: Vec::new(),
             pressed: Vec::new(),
             unsaid: Vec::new(),
-            frames_pushed: 0,
-            frames_skipped: 0,
+            counts: OutboxCounts::default(),
         }
     }
 
@@ -80,9 +88,9 @@ impl Outboxes {
         let slot = &mut self.slots[session.at()];
         let pushed = slot.outbox.push(frame, owner, &self.limits);
         match (pushed, owner) {
-            (Push::Pushed, _) => self.frames_pushed += 1,
+            (Push::Pushed, _) => self.counts.frames_pushed += 1,
             (Push::Full, Owner::Session) => self.overrun.push(session),
-            (Push::Full, Owner::BestEffort) => self.frames_skipped += 1,
+            (Push::Full, Owner::BestEffort) => self.counts.frames_skipped += 1,
             (Push::Full, Owner::Subscription(_) | Owner::Synced(..)) => {}
         }
         if slot.outbox.bytes() > self.limits.bytes_max / 2 {
@@ -96,7 +104,7 @@ impl Outboxes {
     /// one of a session.
     pub(crate) fn push_after(&mut self, session: SessionIndex, frame: Bytes, owner: Owner) {
         self.slots[session.at()].outbox.push_after(frame, owner);
-        self.frames_pushed += 1;
+        self.counts.frames_pushed += 1;
         self.touch(session);
     }
 
@@ -178,11 +186,14 @@ impl Outboxes {
         std::mem::take(&mut self.pressed)
     }
 
-    /// Frames accepted and skipped since the last call.
-    pub(crate) fn take_counts(&mut self) -> (u64, u64) {
-        (
-            std::mem::take(&mut self.frames_pushed),
-            std::mem::take(&mut self.frames_skipped),
-        )
+    /// A socket took this many bytes in one call.
+    pub(crate) fn count_write(&mut self, bytes: usize) {
+        self.counts.writes += 1;
+        self.counts.written_bytes += bytes as u64;
+    }
+
+    /// Counts since the last call.
+    pub(crate) fn take_counts(&mut self) -> OutboxCounts {
+        std::mem::take(&mut self.counts)
     }
 }

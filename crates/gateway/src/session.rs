@@ -200,9 +200,12 @@ fn feed(shard: &ShardHandle, id: SessionId, reader: &mut Reader, bytes: &mut [u8
     shard.heard(id);
     let mut on_message = |message: Message<'_>| shard.on_message(id, message);
     match reader.read(bytes, &mut on_message) {
-        Ok(Flow::Continue) => {}
+        Ok(Flow::Continue) => shard.settle(),
         // The rest of the bytes, and all that follows, is for nobody.
-        Ok(Flow::Stop) => *reader = Reader::default(),
+        Ok(Flow::Stop) => {
+            *reader = Reader::default();
+            shard.settle();
+        }
         Err(violation) => {
             *reader = Reader::default();
             shard.act(|shard| {

@@ -47,6 +47,8 @@ use syncs::SyncWait;
 
 /// Bytes read from a socket at once.
 const SCRATCH_BYTES: usize = 64 << 10;
+/// Schemas and tails that a shard reads at a time. More wait.
+const READS_MAX: usize = 64;
 /// Sockets written to before other tasks of the thread get a turn. A write costs about ten microseconds.
 const WRITES_PER_TURN: usize = 256;
 
@@ -235,7 +237,7 @@ impl Shard {
             if session.phase == SessionPhase::Ended {
                 return;
             }
-            if !write(&session.socket, &mut self.outboxes, index, &self.metrics) {
+            if !write(&session.socket, &mut self.outboxes, index) {
                 session.phase = SessionPhase::Ended;
                 session.wake();
                 return;
@@ -248,14 +250,15 @@ impl Shard {
         }
         let is_slow = !self.outboxes.outbox(index).is_empty();
         let session = &mut self.sessions[index.0 as usize];
-        match (session.is_slow, is_slow) {
+        let was_slow = std::mem::replace(&mut session.is_slow, is_slow);
+        match (was_slow, is_slow) {
             (false, true) => self.shared.census.begin_slow(),
             (true, false) => self.shared.census.end_slow(),
             (false, false) | (true, true) => {}
         }
-        session.is_slow = is_slow;
+        // The task of one that was slow before waits for its socket already.
         let is_closing = matches!(session.phase, SessionPhase::Closing { .. });
-        if is_slow || is_closing {
+        if is_closing || (is_slow && !was_slow) {
             session.wake();
         }
     }
@@ -263,6 +266,8 @@ impl Shard {
     /// Writes to some of the sessions that have something new, and takes up what pushing to them implied.
     /// Says whether there are more.
     fn settle(&mut self) -> bool {
+        // All of them are touched as well.
+        self.outboxes.take_pressed();
         for _ in 0..WRITES_PER_TURN {
             let Some(index) = self.outboxes.next_touched() else {
                 break;
@@ -317,13 +322,8 @@ impl Shard {
 }
 
 /// Writes until the outbox is empty or the socket is full. `false` when the connection is lost.
-fn write(
-    socket: &TcpStream,
-    outboxes: &mut Outboxes,
-    index: SessionIndex,
-    metrics: &ShardMetrics,
-) -> bool {
-    let outbox = outboxes.outbox(index);
+fn write(socket: &TcpStream, outboxes: &mut Outboxes, index: SessionIndex) -> bool {
+    let mut outbox = outboxes.outbox(index);
     while !outbox.is_empty() {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let count = outbox.slices(&mut slices);
@@ -331,8 +331,8 @@ fn write(
             Ok(0) => return false,
             Ok(taken) => {
                 outbox.advance(taken);
-                metrics.writes.increment(1);
-                metrics.written_bytes.increment(taken as u64);
+                outboxes.count_write(taken);
+                outbox = outboxes.outbox(index);
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return true,
             Err(_) => return false,
@@ -347,6 +347,7 @@ struct Inner {
     shared: Arc<Shared>,
     tasks: TaskTracker,
     call_permits: Arc<Semaphore>,
+    read_permits: Arc<Semaphore>,
     /// Tells the owner loop that sessions wait to be written to, or that the shard is broken.
     wake: Notify,
     is_broken: Cell<bool>,
@@ -358,14 +359,28 @@ pub(crate) struct ShardHandle {
     inner: Rc<Inner>,
 }
 
-/// Notes a panic while the shard is held: half-done, it must not go on.
-struct Breaker<'a>(&'a Inner);
+/// Notes a panic that begins while the shard is held: half-done, it must not go on. A session's own
+/// panic, which ends the session here while it unwinds, began before and is none of the shard's.
+struct Breaker<'a> {
+    inner: &'a Inner,
+    was_panicking: bool,
+}
+
+impl<'a> Breaker<'a> {
+    fn new(inner: &'a Inner) -> Self {
+        let was_panicking = std::thread::panicking();
+        Self {
+            inner,
+            was_panicking,
+        }
+    }
+}
 
 impl Drop for Breaker<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.is_broken.set(true);
-            self.0.wake.notify_one();
+        if std::thread::panicking() && !self.was_panicking {
+            self.inner.is_broken.set(true);
+            self.inner.wake.notify_one();
         }
     }
 }
@@ -381,6 +396,7 @@ impl ShardHandle {
                 shared,
                 tasks: TaskTracker::new(),
                 call_permits,
+                read_permits: Arc::new(Semaphore::new(READS_MAX)),
                 wake: Notify::new(),
                 is_broken: Cell::new(false),
             }),
@@ -389,7 +405,7 @@ impl ShardHandle {
 
     /// Does something to the shard, then sees to what that implies: writes and jobs.
     pub(crate) fn act<R>(&self, act: impl FnOnce(&mut Shard) -> R) -> R {
-        let breaker = Breaker(&self.inner);
+        let breaker = Breaker::new(&self.inner);
         let mut shard = self.inner.shard.borrow_mut();
         let result = act(&mut shard);
         let has_more = shard.settle();
@@ -407,9 +423,14 @@ impl ShardHandle {
         result
     }
 
+    /// Sees to what earlier changes implied.
+    pub(crate) fn settle(&self) {
+        self.act(|_| ());
+    }
+
     /// Looks at the shard or changes a field, with nothing to see to afterwards.
     fn quietly<R>(&self, act: impl FnOnce(&mut Shard) -> R) -> R {
-        let _breaker = Breaker(&self.inner);
+        let _breaker = Breaker::new(&self.inner);
         act(&mut self.inner.shard.borrow_mut())
     }
 
@@ -438,24 +459,30 @@ impl ShardHandle {
         self.inner.shared.config.limits
     }
 
+    /// Bounds reads of schemas and of the cache. They wait without a time-out, as those who asked do.
+    pub(crate) fn read_permits(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.inner.read_permits)
+    }
+
     pub(crate) fn call_permits(&self) -> Arc<Semaphore> {
         Arc::clone(&self.inner.call_permits)
     }
 
     /// Takes a message of a client. It is read here, outside of the shard: a defect in reading it ends
-    /// this session only.
+    /// this session only. What it implies is seen to by [`ShardHandle::settle`], once for all messages
+    /// that came together.
     pub(crate) fn on_message(&self, id: SessionId, message: Message<'_>) -> Flow {
         match message {
             Message::Text(text) => {
                 let parsed = ClientFrame::parse(text);
-                self.act(|shard| shard.on_frame(id, parsed))
+                self.quietly(|shard| shard.on_frame(id, parsed))
             }
             Message::Binary | Message::Pong => Flow::Continue,
             Message::Ping(payload) => {
                 let pong = frame::frame(Opcode::Pong, payload);
-                self.act(|shard| shard.reply(id, pong))
+                self.quietly(|shard| shard.reply(id, pong))
             }
-            Message::Close(code) => self.act(|shard| shard.on_close(id, code)),
+            Message::Close(code) => self.quietly(|shard| shard.on_close(id, code)),
         }
     }
 }

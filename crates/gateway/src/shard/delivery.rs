@@ -240,18 +240,22 @@ impl Shard {
             Some((current, _)) if *current > life => {}
             Some((current, passed)) if *current == life => *passed = lsn.max(*passed),
             Some(_) | None => {
-                *known = Some((life, lsn));
-                self.doubt_partition(partition, life);
+                let had_owner = known.replace((life, lsn)).is_some();
+                self.doubt_partition(partition, life, had_owner);
             }
         }
     }
 
-    /// A partition has a new owner: it must be told what is wanted.
-    fn doubt_partition(&mut self, partition: Partition, life: Life) {
+    /// A partition has a new owner: it must be told what is wanted. (If none was known before, wishes that
+    /// are open were meant for this one.)
+    fn doubt_partition(&mut self, partition: Partition, life: Life, had_owner: bool) {
+        let is_concerned = |channel: &Channel| {
+            channel.is_of_another(life) || (had_owner && channel.is_owed_page())
+        };
         let concerned: Vec<u32> = self
             .channels
             .iter()
-            .filter(|(_, entry)| entry.partition == partition && entry.channel.is_of_another(life))
+            .filter(|(_, entry)| entry.partition == partition && is_concerned(&entry.channel))
             .map(|(index, _)| index as u32)
             .collect();
         for index in concerned {
@@ -404,9 +408,11 @@ impl Shard {
         self.metrics
             .subscriptions
             .set(self.subscription_count as f64);
-        let (pushed, skipped) = self.outboxes.take_counts();
-        self.metrics.frames.increment(pushed);
-        self.metrics.frames_skipped.increment(skipped);
+        let counts = self.outboxes.take_counts();
+        self.metrics.frames.increment(counts.frames_pushed);
+        self.metrics.frames_skipped.increment(counts.frames_skipped);
+        self.metrics.writes.increment(counts.writes);
+        self.metrics.written_bytes.increment(counts.written_bytes);
     }
 
     /// Measures, after the writes, how old the commits are that were just delivered.

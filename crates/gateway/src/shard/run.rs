@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, yield_now};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Shard, ShardHandle};
@@ -24,6 +24,8 @@ use crate::session::{self, SessionId};
 /// bus is ahead of us; the first of them must not wait for too many others.
 const ROUND_RECORDS_MAX: usize = 1_024;
 const SWEEP: std::time::Duration = std::time::Duration::from_secs(1);
+/// Time for a request and its answer, as a multiple of that for its head.
+const REQUEST_TIMEOUT_FACTOR: u32 = 3;
 
 /// What the bus reader hands to every shard.
 #[derive(Debug, Clone)]
@@ -155,8 +157,7 @@ async fn write_out(handle: &ShardHandle) {
             !handle.inner.is_broken.get(),
             "a shard must not go on after a panic in it"
         );
-        // An empty act: settling is what follows every act.
-        handle.act(|_| ());
+        handle.settle();
         if !handle.quietly(|shard| shard.outboxes.has_touched()) {
             break;
         }
@@ -174,9 +175,11 @@ async fn connection(handle: ShardHandle, socket: std::net::TcpStream, counted: C
             return;
         }
     };
-    // Boxed, so that what only the handshake needs is not part of this task for the session's life.
-    let upgraded = Box::pin(http::serve(socket, &handle.inner.shared)).await;
-    let Some(mut upgraded) = upgraded else {
+    // Boxed, so that what only the handshake needs is not part of this task for the session's life. The
+    // time bounds what hyper does not: a client that never reads its answer.
+    let limit = handle.limits().head_timeout * REQUEST_TIMEOUT_FACTOR;
+    let upgrade = Box::pin(timeout(limit, http::serve(socket, &handle.inner.shared)));
+    let Ok(Some(mut upgraded)) = upgrade.await else {
         return;
     };
     let early_bytes = std::mem::take(&mut upgraded.early_bytes);

@@ -38,7 +38,7 @@ impl Shard {
 
     pub(super) fn farewell(&mut self, id: SessionId, principal: &Principal) {
         let left = self.shared.census.end_session(&principal.tenant);
-        if (1..=self.limits().announced_sessions_max).contains(&left) {
+        if !self.is_draining && (1..=self.limits().announced_sessions_max).contains(&left) {
             let (name, now) = (self.connection_id(id), self.now_millis());
             let gone = typed::user_left(principal.user.as_str(), &name, now);
             self.tell_others(id, principal.tenant.clone(), frame::text(&gone));
