@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidegate_core::{Fence, Lsn, PageChange, Query, Row};
+use tidegate_core::{Lsn, PageChange, Query, Row};
 
 use crate::diff::{Gone, Origin, is_same, steps};
 use crate::effect::{Disagreement, Seed};
-use crate::net::{NetChange, net_changes};
-use crate::pending::Pending;
+use crate::net::NetChange;
+use crate::pending::{Pending, PendingChange};
 use crate::predicate::matches;
 use crate::sort_key::{KeyBytes, Start};
 use crate::window::{Edit, Edited, Entry, Extent, Window};
@@ -165,26 +165,30 @@ impl Page {
     /// commit order. The horizon must have been passed, so that all that the fence contains has been
     /// streamed and none of it is still to come.
     pub(crate) fn window_of(&self, seed: Seed, pending: &Pending) -> Seeded {
-        let Seed {
-            rows,
-            complete,
-            fence,
-        } = seed;
-        let mut images = HashMap::new();
-        let window = match self.seeded_entries(&rows, complete) {
+        let mut window = match self.seeded_entries(&seed.rows, seed.complete) {
             Ok(entries) => {
                 let extent = match entries.last() {
-                    Some(last) if !complete => Extent::Through(last.key.clone()),
+                    Some(last) if !seed.complete => Extent::Through(last.key.clone()),
                     Some(_) | None => Extent::Complete,
                 };
                 Window::new(entries, extent, self.limit(), self.capacity())
             }
             Err(why) => return Seeded::Disagrees(why),
         };
-        for row in rows {
-            images.insert(self.identity(&row), row);
+        let is_missing = |change: &&PendingChange| !seed.fence.contains(&change.commit);
+        let mut missing = pending.log().filter(is_missing).peekable();
+        if missing.peek().is_some() {
+            // The last image of each row, of the rows that were read and of those that come.
+            let identified = seed.rows.into_iter().map(|row| (self.identity(&row), row));
+            let mut images: HashMap<KeyBytes, Row> = identified.collect();
+            for PendingChange { net, .. } in missing {
+                let Some(net) = net else {
+                    return Seeded::TooOld;
+                };
+                self.catch_up(&mut window, &mut images, net);
+            }
         }
-        self.catch_up(window, images, &fence, pending)
+        Seeded::Window(window)
     }
 
     fn seeded_entries(&self, rows: &[Row], complete: bool) -> Result<Vec<Entry>, Disagreement> {
@@ -206,42 +210,28 @@ impl Page {
         Ok(entries)
     }
 
-    /// Brings a seeded window to the present.
+    /// Applies a transaction that the rows of a seed lack.
     fn catch_up(
         &self,
-        mut window: Window,
-        mut images: HashMap<KeyBytes, Row>,
-        fence: &Fence,
-        pending: &Pending,
-    ) -> Seeded {
-        let schema = self.query.schema();
-        for streamed in pending.log() {
-            if fence.contains(&streamed.commit) {
-                continue;
-            }
-            let Some(changes) = net_changes(schema, &streamed.change) else {
-                return Seeded::TooOld;
+        window: &mut Window,
+        images: &mut HashMap<KeyBytes, Row>,
+        net: &[NetChange],
+    ) {
+        let mut edits = Vec::new();
+        for NetChange { key, row } in net {
+            let before = match row {
+                Some(row) => images.insert(key.clone(), row.clone()),
+                None => images.remove(key),
             };
-            let mut edits = Vec::new();
-            for change in &changes {
-                let before = images.get(&change.key);
-                let from = before
-                    .map(|row| KeyBytes::of_row(self.query.order(), row))
-                    .and_then(|key| window.find(&key));
-                let to = change.row.as_ref().and_then(|row| self.entry(row));
-                if from.is_some() || to.is_some() {
-                    edits.push(Edit { from, to });
-                }
-            }
-            window.apply(edits, schema);
-            for NetChange { key, row } in changes {
-                match row {
-                    Some(row) => images.insert(key, row),
-                    None => images.remove(&key),
-                };
+            let from = before
+                .map(|row| KeyBytes::of_row(self.query.order(), &row))
+                .and_then(|key| window.find(&key));
+            let to = row.as_ref().and_then(|row| self.entry(row));
+            if from.is_some() || to.is_some() {
+                edits.push(Edit { from, to });
             }
         }
-        Seeded::Window(window)
+        window.apply(edits, self.query.schema());
     }
 
     /// Gives up what is known, and keeps what subscribers have.

@@ -6,14 +6,30 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
 
-use tidegate_core::{Lsn, TableName, TenantId};
+use tidegate_core::{Commit, Lsn, TableSchema, TenantId};
 
 use crate::effect::PageId;
+use crate::net::{NetChange, net_changes};
 use crate::recent::{Recent, Streamed};
 
 /// Entries below which trimming is not worth a walk over the pages.
 const TRIM_MIN: usize = 1_024;
+
+/// One transaction's change of the table, made ready to be applied.
+#[derive(Debug)]
+pub(crate) struct PendingChange {
+    pub(crate) commit: Commit,
+    /// What it left of each row; `None` when it cannot be read.
+    pub(crate) net: Option<Arc<[NetChange]>>,
+}
+
+impl PendingChange {
+    fn weight(&self) -> usize {
+        self.net.as_ref().map_or(1, |net| net.len().max(1))
+    }
+}
 
 /// A page whose rows have come, and what the stream has to pass before they are installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,7 +43,7 @@ pub(crate) struct Waiting {
 #[derive(Debug)]
 pub(crate) struct Pending {
     /// Changes since the earliest read under way was asked for, and what was recent then.
-    log: VecDeque<Streamed>,
+    log: VecDeque<PendingChange>,
     rows: usize,
     rows_max: usize,
     trim_at: usize,
@@ -56,7 +72,7 @@ impl Pending {
         self.rows
     }
 
-    pub(crate) fn log(&self) -> impl Iterator<Item = &Streamed> {
+    pub(crate) fn log(&self) -> impl Iterator<Item = &PendingChange> {
         self.log.iter()
     }
 
@@ -65,13 +81,15 @@ impl Pending {
         &mut self,
         recent: &Recent,
         tenant: &TenantId,
-        table: &TableName,
+        schema: &TableSchema,
         position: Lsn,
     ) -> Lsn {
+        let table = schema.table();
         if self.reads == 0 {
             self.clear_log();
-            for streamed in recent.of(tenant, table) {
-                self.push(streamed.clone());
+            for Streamed { commit, change } in recent.of(tenant, table) {
+                let net = net_changes(schema, change).map(Arc::from);
+                self.push(*commit, net);
             }
         }
         self.reads += 1;
@@ -106,15 +124,16 @@ impl Pending {
     }
 
     /// Keeps a change for the reads under way, if there are any.
-    pub(crate) fn keep(&mut self, streamed: &Streamed) {
+    pub(crate) fn keep(&mut self, commit: Commit, net: Option<&Arc<[NetChange]>>) {
         if self.reads > 0 {
-            self.push(streamed.clone());
+            self.push(commit, net.cloned());
         }
     }
 
-    fn push(&mut self, streamed: Streamed) {
-        self.rows += streamed.weight();
-        self.log.push_back(streamed);
+    fn push(&mut self, commit: Commit, net: Option<Arc<[NetChange]>>) {
+        let change = PendingChange { commit, net };
+        self.rows += change.weight();
+        self.log.push_back(change);
     }
 
     pub(crate) fn is_over_bound(&self) -> bool {

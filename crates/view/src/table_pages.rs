@@ -174,11 +174,10 @@ impl TablePages {
                     rows_max: page.capacity() as u32,
                     attempt: page.attempt,
                 }));
-                let table = self.schema.table();
                 let (recent, position) = (turn.recent, self.position);
-                let needed_from = self
-                    .pending
-                    .begin_read(recent, &self.tenant, table, position);
+                let needed_from =
+                    self.pending
+                        .begin_read(recent, &self.tenant, &self.schema, position);
                 Reading::Asked { needed_from }
             }
         };
@@ -231,8 +230,9 @@ impl TablePages {
         }
         self.applied = commit.lsn;
         self.position = self.position.max(commit.lsn);
-        self.keep(streamed, turn);
-        match net_changes(&self.schema, &streamed.change) {
+        let net = net_changes(&self.schema, &streamed.change).map(Arc::from);
+        self.keep(commit, net.as_ref(), turn);
+        match net {
             Some(changes) => self.apply_net(&commit, &changes, turn),
             None => self.read_again(turn),
         }
@@ -240,8 +240,8 @@ impl TablePages {
     }
 
     /// Keeps a change for the pages that wait for their rows.
-    fn keep(&mut self, streamed: &Streamed, turn: &mut Turn<'_>) {
-        self.pending.keep(streamed);
+    fn keep(&mut self, commit: Commit, net: Option<&Arc<[NetChange]>>, turn: &mut Turn<'_>) {
+        self.pending.keep(commit, net);
         if self.pending.is_over_bound() {
             self.ask_all_again(turn);
         } else if self.pending.wants_trim() {
