@@ -118,10 +118,12 @@ impl Client {
         }
     }
 
-    /// How the connection stands, to look at or to wait for.
+    /// How the connection stands, to look at or to wait for what it becomes.
     #[must_use]
     pub fn connection(&self) -> watch::Receiver<ConnectionState> {
-        self.shared.status.clone()
+        let mut status = self.shared.status.clone();
+        status.mark_unchanged();
+        status
     }
 
     /// Says goodbye and ends all subscriptions; returns when that is done.

@@ -94,7 +94,11 @@ impl Connection {
         let fault = loop {
             let since = Instant::now();
             self.state.connected();
-            self.status.send_replace(ConnectionState::Connected);
+            // The first time it is no news.
+            self.status.send_if_modified(|status| {
+                let old = std::mem::replace(status, ConnectionState::Connected);
+                old != ConnectionState::Connected
+            });
             let end = self.converse(socket).await;
             self.state.disconnected();
             if since.elapsed() >= GOOD_TIME_MIN {

@@ -212,6 +212,10 @@ async fn silence_is_a_lost_connection() {
 async fn subscriptions_wait_for_the_connection() {
     let (mut server, client, peer, page, _label) = live().await;
     let mut connection = client.connection();
+    assert!(
+        !connection.has_changed().unwrap(),
+        "the first connection is no news"
+    );
     drop(peer);
     let down = |state: &ConnectionState| matches!(state, ConnectionState::Reconnecting { .. });
     connection.wait_for(down).await.unwrap();

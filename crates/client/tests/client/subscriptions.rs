@@ -281,9 +281,9 @@ async fn closing_ends_everything() {
     let (_server, client, mut peer) = FakeServer::with_client().await;
     let mut page = client.subscribe(notes()).await.unwrap();
     peer.page(&["1"], "1-0").await;
+    assert_eq!(kind(page.next().await), "snapshot subscribe");
     let ((), left) = tokio::join!(client.close(), peer.is_left());
     assert!(left);
-    assert_eq!(kind(page.next().await), "snapshot subscribe");
     assert_eq!(kind(page.next().await), "end");
     assert!(client.subscribe(notes()).await.is_err());
     assert_eq!(client.closed().await, None);

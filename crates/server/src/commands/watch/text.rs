@@ -4,15 +4,45 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
+/// A column of a table: its name, and how its cells are set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Column {
+    pub(super) name: String,
+    pub(super) set: Set,
+}
+
+/// How the cells of a column are set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Set {
+    /// At the left; what does not fit is cut at the end.
+    Left,
+    /// At the right; what does not fit is cut at the end.
+    Right,
+    /// A point in time: to the second, and cut at its beginning, for rows that are shown together
+    /// differ at the end.
+    Time,
+}
+
 /// The cells of a row: its JSON object by column, as text for people.
-pub(super) fn cells<'a>(json: &str, columns: impl Iterator<Item = &'a str>) -> Vec<String> {
+pub(super) fn cells(json: &str, columns: &[Column]) -> Vec<String> {
     let fields: HashMap<String, &RawValue> = serde_json::from_str(json).unwrap_or_default();
-    let cell = |name: &str| {
-        fields
-            .get(name)
-            .map_or_else(String::new, |raw| cell(raw.get()))
+    let cell = |column: &Column| {
+        let raw = fields.get(&column.name);
+        let text = raw.map_or_else(String::new, |raw| cell(raw.get()));
+        match column.set {
+            Set::Left | Set::Right => text,
+            Set::Time => seconds(&text),
+        }
     };
-    columns.map(cell).collect()
+    columns.iter().map(cell).collect()
+}
+
+/// `2026-01-02T03:04:05.678901Z` as `2026-01-02 03:04:05`; any other text as it is.
+fn seconds(text: &str) -> String {
+    match (text.get(..10), text.get(10..11), text.get(11..19)) {
+        (Some(date), Some("T"), Some(time)) => format!("{date} {time}"),
+        _ => text.to_owned(),
+    }
 }
 
 fn cell(raw: &str) -> String {
@@ -124,11 +154,10 @@ mod tests {
         assert_eq!(fit("abc", 0, Set::Left), "");
         for columns in 0..9 {
             for text in ["", "a", "日本語日本語", "a日b本c", "🦀🦀🦀🦀🦀"] {
-                assert_eq!(
-                    width(&fit(text, columns, Set::Right)),
-                    columns,
-                    "{text} {columns}"
-                );
+                for set in [Set::Left, Set::Right, Set::Time] {
+                    let fitted = fit(text, columns, set);
+                    assert_eq!(width(&fitted), columns, "{text} {columns} {set:?}");
+                }
             }
         }
     }
