@@ -1,7 +1,8 @@
-//! What one change costs, by the number of live queries: found by asking every query, or by the index.
+//! What one change costs, by the number of live queries: found by asking every query, or by the
+//! index.
 //!
-//! Times are medians over batches in one run, and told as ratios too, so that they mean something on any
-//! machine. Run with `cargo bench -p tidegate-view`.
+//! Times are medians over batches in one run, and told as ratios too, so that they mean something
+//! on any machine. Run with `cargo bench -p tidegate-view`.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -1,9 +1,10 @@
 //! From two pages to the steps that lead a client from one to the other.
 //!
-//! The client replays the steps literally on its array of rows, so every index means the array as it is
-//! at that step. Removals come first, by descending index. Then the new page is gone through from its
-//! top; each row that is new or changed is put right behind its predecessor, which is in place by then.
-//! Rows that are yet to move may stand in between for a while; each is taken out when its turn comes.
+//! The client replays the steps literally on its array of rows, so every index means the array as
+//! it is at that step. Removals come first, by descending index. Then the new page is gone
+//! through from its top; each row that is new or changed is put right behind its predecessor,
+//! which is in place by then. Rows that are yet to move may stand in between for a while; each is
+//! taken out when its turn comes.
 
 use std::cmp::Reverse;
 
@@ -42,8 +43,8 @@ const PLACED: u32 = u32::MAX;
 
 /// The steps from a page of `length` rows to the page whose rows came from `origins`.
 ///
-/// Every old index is in exactly one of `gone` and `origins`, and kept rows are in their old order: a
-/// row's place depends on its values alone.
+/// Every old index is in exactly one of `gone` and `origins`, and kept rows are in their old
+/// order: a row's place depends on its values alone.
 pub(crate) fn steps<'a>(
     length: u32,
     mut gone: Vec<Gone>,
@@ -98,8 +99,8 @@ fn find(running: &[u32], start: usize, old: u32) -> usize {
     start + at.expect("a row that was not removed is in the running array")
 }
 
-/// Whether two rows look the same to a client. Not equality: `1.5` and `1.50` are equal but are shown
-/// differently, and NaN is shown like any other NaN but is not equal to it.
+/// Whether two rows look the same to a client. Not equality: `1.5` and `1.50` are equal but are
+/// shown differently, and NaN is shown like any other NaN but is not equal to it.
 pub(crate) fn is_same(a: &Row, b: &Row) -> bool {
     a.is_same(b) || (a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| is_same_value(a, b)))
 }

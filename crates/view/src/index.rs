@@ -1,13 +1,14 @@
 //! Which pages a row may be on, without asking each.
 //!
-//! Every page is registered under a *cover* of its filter: a set of simple conditions, of which at
-//! least one holds whenever the filter does. An equality is found by hash, a range by the interval
-//! that holds the value. Of an AND any member's cover will do, and the one that the fewest rows are
-//! expected to meet is taken; an OR needs those of all its members. A filter without a cover (`notEquals`,
-//! `contains`) puts its page on the list of the rest, which every change looks at.
+//! Every page is registered under a *cover* of its filter: a set of simple conditions, of which
+//! at least one holds whenever the filter does. An equality is found by hash, a range by the
+//! interval that holds the value. Of an AND any member's cover will do, and the one that the
+//! fewest rows are expected to meet is taken; an OR needs those of all its members. A filter
+//! without a cover (`notEquals`, `contains`) puts its page on the list of the rest, which every
+//! change looks at.
 //!
-//! A cover may claim too much, never too little: the filter itself is evaluated afterwards. So ends of
-//! ranges are all taken as included, and values that share a hash share a list.
+//! A cover may claim too much, never too little: the filter itself is evaluated afterwards. So
+//! ends of ranges are all taken as included, and values that share a hash share a list.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -18,8 +19,8 @@ use tidegate_core::{Check, Comparison, Filter, Polarity, Test, TextMatch, Value}
 use crate::intervals::{Interval, Intervals};
 use crate::sort_key::KeyBytes;
 
-/// Conditions in one cover. A longer list is covered by the range from its first value to its last; a
-/// longer OR is not worth its entries.
+/// Conditions in one cover. A longer list is covered by the range from its first value to its
+/// last; a longer OR is not worth its entries.
 const CONDITIONS_MAX: usize = 256;
 
 /// Cost of a condition that every row meets.
@@ -54,8 +55,8 @@ struct ColumnIndex {
     within: Intervals,
 }
 
-/// About how many different values filters ask a column to equal: a bit for each hash, so that up to
-/// some thousands can be told from few.
+/// About how many different values filters ask a column to equal: a bit for each hash, so that up
+/// to some thousands can be told from few.
 #[derive(Debug)]
 struct Asked {
     bits: [u64; 64],
@@ -257,14 +258,14 @@ impl PredicateIndex {
                 polarity: Polarity::Outside,
                 ..
             }
-            | Check::Text(TextMatch::EndsWith | TextMatch::Contains | TextMatch::NotContains, _) => {
-                None
-            }
+            | Check::Text(TextMatch::EndsWith, _)
+            | Check::Text(TextMatch::Contains | TextMatch::NotContains, _) => None,
         }
     }
 
-    /// A row equals one of the values that filters ask for, so the column they ask most values of is
-    /// the one that tells rows apart. Between columns that do so alike, pages are spread evenly.
+    /// A row equals one of the values that filters ask for, so the column they ask most values of
+    /// is the one that tells rows apart. Between columns that do so alike, pages are spread
+    /// evenly.
     fn equal<'a>(&self, column: usize, values: impl IntoIterator<Item = &'a Value>) -> Cover {
         let index = self.columns.iter().find(|index| index.column == column);
         let asked = self

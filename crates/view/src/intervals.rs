@@ -1,8 +1,9 @@
 //! Intervals of keys, and which of them hold a point.
 //!
-//! A treap ordered by lower end, in which every node knows the highest upper end below it: a search for
-//! a point skips each subtree that ends before the point, and each that begins after it. Registering,
-//! removing and finding take logarithmic time, and a finding one step more for each interval found.
+//! A treap ordered by lower end, in which every node knows the highest upper end below it: a
+//! search for a point skips each subtree that ends before the point, and each that begins after
+//! it. Registering, removing and finding take logarithmic time, and a finding one step more for
+//! each interval found.
 
 use std::cmp::Ordering;
 

@@ -30,7 +30,8 @@ impl Members {
         self.rows.get(key)
     }
 
-    /// Notes that a page holds a row. Gives the image to hold: the one others hold, when it is the same.
+    /// Notes that a page holds a row. Gives the image to hold: the one others hold, when it is
+    /// the same.
     pub(crate) fn enter(&mut self, key: KeyBytes, row: &Row, page: u32) -> Row {
         let member = self.rows.entry(key).or_insert_with(|| Member {
             row: row.clone(),

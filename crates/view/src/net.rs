@@ -21,9 +21,9 @@ impl NetChange {
 
 /// The last image of each row that a transaction touched, every row once.
 ///
-/// A page shows nothing between a transaction's beginning and its end, so only the last image counts;
-/// a row whose key was altered is one that is gone and one that is there. `None` when the change cannot
-/// be read: it has no rows, another schema, or rows that are not of this one.
+/// A page shows nothing between a transaction's beginning and its end, so only the last image
+/// counts; a row whose key was altered is one that is gone and one that is there. `None` when the
+/// change cannot be read: it has no rows, another schema, or rows that are not of this one.
 pub(crate) fn net_changes(schema: &TableSchema, change: &TableChange) -> Option<Vec<NetChange>> {
     let rows = change.rows.as_ref()?;
     if change.schema != schema.fingerprint() {

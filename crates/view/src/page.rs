@@ -13,16 +13,17 @@ use crate::predicate::matches;
 use crate::sort_key::{KeyBytes, Start};
 use crate::window::{Edit, Edited, Entry, Extent, Window};
 
-/// Slack of a small page. With fewer rows to spare, a page of ten edited in its midst refills for every
-/// other edit; with ten, hardly ever.
+/// Slack of a small page. With fewer rows to spare, a page of ten edited in its midst refills for
+/// every other edit; with ten, hardly ever.
 const SLACK_MIN: usize = 10;
 
 /// A page whose rows only ever leave refills once per slack, whatever the slack is; more than this
 /// many pages' worth would cost each read more than it saves.
 const SLACK_LIMITS_MAX: usize = 4;
 
-/// Refills are close together when fewer edits than this many times the slack lie between them. Rows
-/// that come and go at random use up a slack of `k` in some `k²` edits, a queue that drains in `k`.
+/// Refills are close together when fewer edits than this many times the slack lie between them.
+/// Rows that come and go at random use up a slack of `k` in some `k²` edits, a queue that drains
+/// in `k`.
 const CLOSE_EDITS_PER_SLACK_ROW: usize = 4;
 
 /// What is known of a page's rows.
@@ -145,8 +146,8 @@ impl Page {
         (from.is_some() || to.is_some()).then_some(Edit { from, to })
     }
 
-    /// Where a row is that this window holds. Pages share one image of each row; should a database ever
-    /// give two that sort apart, the row is looked for by its identity.
+    /// Where a row is that this window holds. Pages share one image of each row; should a
+    /// database ever give two that sort apart, the row is looked for by its identity.
     fn place_of(&self, window: &Window, row: &Row, change: &NetChange) -> Option<usize> {
         let key = KeyBytes::of_row(self.query.order(), row);
         window.find(&key).or_else(|| {
@@ -161,9 +162,9 @@ impl Page {
 
     /// Makes the window that a seed leads to at the present position.
     ///
-    /// The rows contain what the fence says; of the pending changes exactly the others are applied, in
-    /// commit order. The horizon must have been passed, so that all that the fence contains has been
-    /// streamed and none of it is still to come.
+    /// The rows contain what the fence says; of the pending changes exactly the others are
+    /// applied, in commit order. The horizon must have been passed, so that all that the fence
+    /// contains has been streamed and none of it is still to come.
     pub(crate) fn window_of(&self, seed: Seed, pending: &Pending) -> Seeded {
         let mut window = match self.seeded_entries(&seed.rows, seed.complete) {
             Ok(entries) => {
@@ -287,7 +288,8 @@ impl Page {
         }
     }
 
-    /// Whether the window has too little to spare. Asking early keeps the page from coming up short.
+    /// Whether the window has too little to spare. Asking early keeps the page from coming up
+    /// short.
     pub(crate) fn wants_refill(&self) -> bool {
         match (&self.content, &self.reading) {
             (Content::Known(window), Reading::Idle) => window

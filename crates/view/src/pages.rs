@@ -13,17 +13,18 @@ use crate::table_pages::{TablePages, Turn};
 /// What pages may take up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Pages of one table of one tenant; more are refused. A page takes some kilobytes, so the default
-    /// of 200,000 is a gigabyte for one table.
+    /// Pages of one table of one tenant; more are refused. A page takes some kilobytes, so the
+    /// default of 200,000 is a gigabyte for one table.
     pub pages_per_table_max: usize,
-    /// Row changes kept until they are visible, over all tables. 20,000 changes a second and a heartbeat
-    /// each quarter of a second make 5,000; past the default of 100,000 the heartbeats have stopped, or
-    /// the database holds its transactions back. Then the oldest are forgotten, and no page is opened
-    /// or refilled until a heartbeat shows that all that was forgotten is visible.
+    /// Row changes kept until they are visible, over all tables. 20,000 changes a second and a
+    /// heartbeat each quarter of a second make 5,000; past the default of 100,000 the heartbeats
+    /// have stopped, or the database holds its transactions back. Then the oldest are forgotten,
+    /// and no page is opened or refilled until a heartbeat shows that all that was forgotten is
+    /// visible.
     pub recent_rows_max: usize,
-    /// Row changes of one table kept while rows are read. The default of 100,000 is five seconds of the
-    /// fastest stream. Past it they are dropped and the rows asked for again, for to apply more than
-    /// that costs more than a fresh read does.
+    /// Row changes of one table kept while rows are read. The default of 100,000 is five seconds
+    /// of the fastest stream. Past it they are dropped and the rows asked for again, for to apply
+    /// more than that costs more than a fresh read does.
     pub pending_rows_max: usize,
 }
 
@@ -63,9 +64,9 @@ type TableKey = (TenantId, TableName);
 
 /// The pages of a partition, and what is needed to open more.
 ///
-/// It is fed one partition of the change stream: [`Pages::apply`] and [`Pages::heartbeat`] in stream
-/// order, a table's part of a transaction whole and in one call. Each call appends the effects that the
-/// owner has to carry out; a page's first is [`Effect::NeedSeed`].
+/// It is fed one partition of the change stream: [`Pages::apply`] and [`Pages::heartbeat`] in
+/// stream order, a table's part of a transaction whole and in one call. Each call appends the
+/// effects that the owner has to carry out; a page's first is [`Effect::NeedSeed`].
 ///
 /// Records at or below a heartbeat that was passed in have been applied already, and are ignored.
 #[derive(Debug)]
@@ -139,8 +140,8 @@ impl Pages {
         }
     }
 
-    /// The rows that a page's subscribers have: what was opened and published so far. `None` while the
-    /// page has no rows yet, or is unknown.
+    /// The rows that a page's subscribers have: what was opened and published so far. `None`
+    /// while the page has no rows yet, or is unknown.
     #[must_use]
     pub fn rows(&self, page: PageId) -> Option<Vec<Row>> {
         self.tables.get(page.table as usize)?.as_ref()?.rows(page)
@@ -196,8 +197,8 @@ impl Pages {
         }
     }
 
-    /// The stream was broken off, and commits may be missing before what follows: every page is read
-    /// again, and what has changed is published.
+    /// The stream was broken off, and commits may be missing before what follows: every page is
+    /// read again, and what has changed is published.
     pub fn gap(&mut self, effects: &mut Vec<Effect>) {
         self.recent.clear();
         self.passed = Lsn::ZERO;

@@ -1,8 +1,10 @@
-//! What the pages of a table wait for: their rows, the stream, and the changes to be applied to the rows.
+//! What the pages of a table wait for: their rows, the stream, and the changes to be applied to
+//! the rows.
 //!
-//! One log of changes serves all the reads of a table. That is exact, because what a read does not need
-//! is in its fence: a change older than the read's share was shown visible before the read was asked
-//! for. So the log only has to reach back far enough, never to start at the right place.
+//! One log of changes serves all the reads of a table. That is exact, because what a read does
+//! not need is in its fence: a change older than the read's share was shown visible before the
+//! read was asked for. So the log only has to reach back far enough, never to start at the right
+//! place.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -51,7 +53,8 @@ pub(crate) struct Pending {
     reads: usize,
     /// Pages that have gone or have asked again are still in here; their names and attempts tell.
     waiting: BinaryHeap<Reverse<Waiting>>,
-    /// From where on a read asked for now needs the log, and the state of `Recent` for which that holds.
+    /// From where on a read asked for now needs the log, and the state of `Recent` for which that
+    /// holds.
     needed: Option<(u64, Lsn)>,
 }
 

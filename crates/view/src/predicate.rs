@@ -1,7 +1,8 @@
 //! Whether a row satisfies a filter, exactly as Postgres would decide it.
 //!
-//! SQL's logic has three values. A check of NULL is unknown, not false, and the difference shows as soon
-//! as something negates it; so the evaluator keeps all three and only [`matches`] folds them.
+//! SQL's logic has three values. A check of NULL is unknown, not false, and the difference shows
+//! as soon as something negates it; so the evaluator keeps all three and only [`matches`] folds
+//! them.
 
 use std::cmp::Ordering;
 
@@ -38,7 +39,8 @@ pub fn matches(filter: &Filter, row: &[Value]) -> bool {
     evaluate(filter, row) == Truth::True
 }
 
-/// Evaluates a filter on a row, whose values stand in the order of the schema the filter was made for.
+/// Evaluates a filter on a row, whose values stand in the order of the schema the filter was made
+/// for.
 #[must_use]
 pub fn evaluate(filter: &Filter, row: &[Value]) -> Truth {
     match filter {

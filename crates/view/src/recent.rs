@@ -1,11 +1,11 @@
 //! Recent changes: those that a snapshot taken from now on may still lack.
 //!
-//! Postgres streams a transaction before any snapshot can see it: the commit record is written first,
-//! and with a synchronous standby the two can be seconds apart. So a page that is opened (or refilled
-//! *because of* such a change) must look at changes that were streamed before it asked for rows. Each
-//! change is kept until a heartbeat, which carries the database's own snapshot, shows it visible; a
-//! snapshot taken after that heartbeat was processed sees it too. Where commits are visible in order
-//! the same rule keeps nothing beyond the next heartbeat.
+//! Postgres streams a transaction before any snapshot can see it: the commit record is written
+//! first, and with a synchronous standby the two can be seconds apart. So a page that is opened
+//! (or refilled *because of* such a change) must look at changes that were streamed before it
+//! asked for rows. Each change is kept until a heartbeat, which carries the database's own
+//! snapshot, shows it visible; a snapshot taken after that heartbeat was processed sees it too.
+//! Where commits are visible in order the same rule keeps nothing beyond the next heartbeat.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -140,8 +140,8 @@ impl Recent {
         })
     }
 
-    /// Forgets everything: the stream was broken off, and what follows is a new one. A snapshot taken
-    /// after a stream was made contains every commit that the stream does not.
+    /// Forgets everything: the stream was broken off, and what follows is a new one. A snapshot
+    /// taken after a stream was made contains every commit that the stream does not.
     pub(crate) fn clear(&mut self) {
         let version = self.version + 1;
         *self = Self::new(self.rows_max);
@@ -207,7 +207,8 @@ mod tests {
         assert_eq!(kept(&recent), [61]);
     }
 
-    /// Past the bound the oldest are forgotten, which is remembered until all of them must be visible.
+    /// Past the bound the oldest are forgotten, which is remembered until all of them must be
+    /// visible.
     #[test]
     fn forgetting_is_remembered() {
         let mut recent = Recent::new(2);

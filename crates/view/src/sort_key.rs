@@ -1,9 +1,9 @@
 //! Bytes whose order is the order of rows.
 //!
-//! A row's place in a page is found by comparing bytes: each order key adds a marker that places NULL,
-//! then the value in a form that compares as the value does, inverted when the key descends. No
-//! encoding of a value is a prefix of another's, so the keys of a row can be strung together, and two
-//! rows agree in their first keys exactly when the bytes of those keys agree.
+//! A row's place in a page is found by comparing bytes: each order key adds a marker that places
+//! NULL, then the value in a form that compares as the value does, inverted when the key
+//! descends. No encoding of a value is a prefix of another's, so the keys of a row can be strung
+//! together, and two rows agree in their first keys exactly when the bytes of those keys agree.
 
 use std::ops::Deref;
 
@@ -127,7 +127,8 @@ fn encode(out: &mut SmallVec<[u8; INLINE_BYTES]>, value: &Value) {
     }
 }
 
-/// A zero becomes two bytes, so that a terminator of two zeros ends the value below every longer one.
+/// A zero becomes two bytes, so that a terminator of two zeros ends the value below every longer
+/// one.
 fn escape(out: &mut SmallVec<[u8; INLINE_BYTES]>, bytes: &[u8]) {
     for run in bytes.split_inclusive(|byte| *byte == 0) {
         out.extend_from_slice(run);
@@ -175,8 +176,8 @@ impl Start {
         }
     }
 
-    /// Whether a row with this sort key belongs to the page. A row that agrees with the keyset in all
-    /// its columns has its bytes as a prefix, and so compares above them.
+    /// Whether a row with this sort key belongs to the page. A row that agrees with the keyset in
+    /// all its columns has its bytes as a prefix, and so compares above them.
     pub(crate) fn admits(&self, key: &KeyBytes) -> bool {
         match self.bound {
             KeysetBound::At => **key >= *self.prefix,

@@ -1,8 +1,9 @@
-//! The rows of a query that the engine knows: sorted, and known to be all there are up to a bound.
+//! The rows of a query that the engine knows: sorted, and known to be all there are up to a
+//! bound.
 //!
-//! A window holds the page and some slack below it. Its extent says how far it can be trusted: every
-//! row of the query at or before the bound is in it, and nothing is known of those after. A removal
-//! never lowers the bound, for the region stays known; only a cut at capacity does.
+//! A window holds the page and some slack below it. Its extent says how far it can be trusted:
+//! every row of the query at or before the bound is in it, and nothing is known of those after. A
+//! removal never lowers the bound, for the region stays known; only a cut at capacity does.
 
 use std::cmp::Reverse;
 

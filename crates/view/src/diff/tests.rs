@@ -30,8 +30,8 @@ fn replay(page: &mut Vec<Row>, changes: &[PageChange]) {
     }
 }
 
-/// From a random page, rows go, come, change and move at random; the steps lead to just that, one for
-/// each row that is different and none for another.
+/// From a random page, rows go, come, change and move at random; the steps lead to just that, one
+/// for each row that is different and none for another.
 #[test]
 fn steps_lead_from_any_page_to_any_other() {
     let mut rng = SmallRng::seed_from_u64(11);

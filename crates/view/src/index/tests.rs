@@ -81,8 +81,8 @@ fn row(rng: &mut SmallRng) -> Vec<Value> {
     row
 }
 
-/// Every page whose filter a row satisfies is among the candidates, once, whatever was registered and
-/// removed before; pages that are known to hold the row are not.
+/// Every page whose filter a row satisfies is among the candidates, once, whatever was registered
+/// and removed before; pages that are known to hold the row are not.
 #[test]
 fn finds_all_that_match() {
     let mut rng = SmallRng::seed_from_u64(3);
@@ -134,7 +134,8 @@ fn leaves_nothing_behind() {
     assert!(index.columns.is_empty() && index.rest.is_empty());
 }
 
-/// Of two equalities the one is taken that tells pages apart, so that a common one does not gather all.
+/// Of two equalities the one is taken that tells pages apart, so that a common one does not
+/// gather all.
 #[test]
 fn takes_the_equality_that_tells_apart() {
     let mut index = PredicateIndex::default();

@@ -174,8 +174,8 @@ fn opens_when_the_stream_has_come() {
     assert_eq!(fixture.ids(request.page), ids(&[3, 1, 2]));
 }
 
-/// Of one transaction, tables hear in separate calls; a seed whose horizon it is waits for the table's
-/// own part, or for a sign that there is none.
+/// Of one transaction, tables hear in separate calls; a seed whose horizon it is waits for the
+/// table's own part, or for a sign that there is none.
 #[test]
 fn waits_for_the_tables_own_part() {
     let mut fixture = Fixture::new();
@@ -198,8 +198,8 @@ fn waits_for_the_tables_own_part() {
     assert!(matches!(fixture.effects[..], [Effect::Opened { .. }]));
 }
 
-/// An answer to an earlier request, or for a page that is gone, does nothing; a slot's next page is not
-/// taken for its last one.
+/// An answer to an earlier request, or for a page that is gone, does nothing; a slot's next page
+/// is not taken for its last one.
 #[test]
 fn late_answers_do_nothing() {
     let mut fixture = Fixture::new();
@@ -286,8 +286,8 @@ fn an_emptied_table_is_read_again() {
     assert_eq!(fixture.ids(page), ids(&[3]));
 }
 
-/// A table's change under another schema makes its pages be read again, which is where the owner learns
-/// of the schema; pages of the new schema are kept beside them meanwhile.
+/// A table's change under another schema makes its pages be read again, which is where the owner
+/// learns of the schema; pages of the new schema are kept beside them meanwhile.
 #[test]
 fn a_redefined_table_is_read_again() {
     let mut fixture = Fixture::new();
@@ -352,8 +352,8 @@ fn too_many_pages_are_refused() {
     assert!(third.is_ok());
 }
 
-/// A transaction that was streamed before the page was registered, but is not in its rows, is applied:
-/// its commit record came first, its visibility later.
+/// A transaction that was streamed before the page was registered, but is not in its rows, is
+/// applied: its commit record came first, its visibility later.
 #[test]
 fn looks_back_at_what_was_not_visible() {
     let mut fixture = Fixture::new();

@@ -126,8 +126,8 @@ proptest! {
     }
 }
 
-/// A keyset of the first keys alone: rows that agree with it belong or not as its bound says, and one
-/// whose text merely begins like the keyset's does not agree with it.
+/// A keyset of the first keys alone: rows that agree with it belong or not as its bound says, and
+/// one whose text merely begins like the keyset's does not agree with it.
 #[test]
 fn keyset_of_a_prefix() {
     let order = [0, 1].map(|column| OrderKey {

@@ -1,8 +1,8 @@
 //! A database in which, as in Postgres, a commit is two events: the commit record, which fixes a
 //! transaction's place in the stream, and later its becoming visible to new snapshots.
 //!
-//! Rows are locked from the first to the second. A heartbeat likewise takes its snapshot first and its
-//! place in the stream later. In the `Prefix` kind both are one event, as in SQLite.
+//! Rows are locked from the first to the second. A heartbeat likewise takes its snapshot first
+//! and its place in the stream later. In the `Prefix` kind both are one event, as in SQLite.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;

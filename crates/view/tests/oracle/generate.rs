@@ -1,4 +1,5 @@
-//! Random tables, rows and queries. Few distinct values, so that ties, NULLs and special values meet.
+//! Random tables, rows and queries. Few distinct values, so that ties, NULLs and special values
+//! meet.
 
 use std::sync::Arc;
 

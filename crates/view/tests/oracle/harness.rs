@@ -1,5 +1,5 @@
-//! Runs a database, a stream and pages against each other, every step at random, and compares what each
-//! client has with the naive engine after every step.
+//! Runs a database, a stream and pages against each other, every step at random, and compares
+//! what each client has with the naive engine after every step.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -446,7 +446,10 @@ impl Harness {
         if defect == Defect::DiffDoubled && is_hit {
             replay(rows, changes, &schema)?;
         }
-        let is_move = |change: &&PageChange| matches!(change, PageChange::Modified { from, pos, .. } if from != pos);
+        let is_move = |change: &&PageChange| match change {
+            PageChange::Modified { from, pos, .. } => from != pos,
+            PageChange::Removed { .. } | PageChange::Added { .. } => false,
+        };
         self.seen.moved += changes.iter().filter(is_move).count() as u32;
         self.seen.published += 1;
         Ok(())

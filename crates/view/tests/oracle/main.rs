@@ -1,5 +1,5 @@
-//! Pages against a naive engine: after every step of a random run each client has exactly the rows that
-//! filtering, sorting and cutting the whole table gives.
+//! Pages against a naive engine: after every step of a random run each client has exactly the
+//! rows that filtering, sorting and cutting the whole table gives.
 
 mod database;
 mod generate;
@@ -55,8 +55,8 @@ fn exact_under_large_transactions() {
     }
 }
 
-/// A queue that is worked off uses up every slack: pages come up short while they are refilled, and are
-/// never wrong.
+/// A queue that is worked off uses up every slack: pages come up short while they are refilled,
+/// and are never wrong.
 #[test]
 fn exact_while_rows_only_leave() {
     for kind in [Kind::Prefix, Kind::Visible] {

@@ -1,7 +1,7 @@
 //! The naive engine: filters every row, sorts them all, cuts.
 //!
-//! It shares nothing with the crate but the vocabulary: logic with `Option<bool>`, order by comparing
-//! values, no bytes and no state.
+//! It shares nothing with the crate but the vocabulary: logic with `Option<bool>`, order by
+//! comparing values, no bytes and no state.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
