@@ -13,8 +13,9 @@ use tidegate_core::{
 
 use crate::client_frame::parse_query_text;
 use crate::error_code::{ErrorCode, WireError};
+use crate::filter_json::parse_filter;
 use crate::json_text::{DEPTH_MAX, Kind, depth, given, kind, string};
-use crate::query_json::{count, parse_filter, parse_keyset, parse_limit, parse_order, shorten};
+use crate::query_json::{count, parse_keyset, parse_limit, parse_order, shorten};
 
 /// Columns of one row, table or list of fields: what Postgres allows in a table.
 pub(crate) const COLUMNS_MAX: usize = 1_600;

@@ -14,6 +14,7 @@ mod client_frame;
 mod command_json;
 mod control_record;
 mod error_code;
+mod filter_json;
 mod generated;
 #[cfg(test)]
 mod golden;

@@ -11,6 +11,7 @@ use tidegate_core::{
 };
 
 use crate::error_code::{ErrorCode, WireError};
+use crate::filter_json::{FILTER_DEPTH_MAX, FILTER_NODES_MAX};
 use crate::generated::sql::sql_schema::{
     BasicSqlDataFilter, BasicSqlDataFilterArgs, BasicSqlDataFilterType, BasicSqlDataFilterWrapper,
     BoolList, BoolListArgs, BoolValue, BoolValueArgs, CursorEntry, CursorEntryArgs, FilterValue,
@@ -22,7 +23,7 @@ use crate::generated::sql::sql_schema::{
 };
 use crate::generated::twin::{Child, Walk, WrittenChild, write_wrapper};
 use crate::literal_json::LIST_MAX;
-use crate::query_json::{FILTER_DEPTH_MAX, FILTER_NODES_MAX, ORDER_KEYS_MAX, shorten};
+use crate::query_json::{ORDER_KEYS_MAX, shorten};
 
 /// Budgets of the verifier. A filter of the size we allow has a few tables a node; depth is for
 /// values within values, as wrappers are verified one by one.

@@ -1,26 +1,19 @@
 //! Queries as JSON: what clients put into `queryJson`.
 //!
-//! Numbers are kept as they are written, so that none goes through a double. Every level is read on
-//! its own from raw text, under a bound for depth and one for the number of tests, so no text can
-//! exhaust the stack; and an unknown name, tag or shape is an error that says which.
+//! Numbers are kept as they are written, so that none goes through a double. An unknown name, tag
+//! or shape is an error that says which. Depth and length are bounded, and the cost of a text does
+//! not grow with its nesting.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tidegate_core::{
-    FilterSpec, Group, KeysetSpec, ModifierSpec, NullsOrder, Operator, OrderSpec, QuerySpec, Sort,
-};
+use tidegate_core::{FilterSpec, KeysetSpec, OrderSpec, QuerySpec, Sort};
 
 use crate::error_code::{ErrorCode, WireError};
+use crate::filter_json::{parse_filter, write_filter};
 use crate::json_text::{
     Kind, array, boolean, given, kind, object, string, write_int, write_separated, write_string,
 };
 use crate::literal_json::{parse_literal, write_literal};
-
-/// Groups inside groups.
-pub(crate) const FILTER_DEPTH_MAX: usize = 32;
-
-/// Tests and groups in one filter.
-pub(crate) const FILTER_NODES_MAX: usize = 1_000;
 
 /// Order keys, and members of a cursor: more than a table has columns worth ordering by.
 pub(crate) const ORDER_KEYS_MAX: usize = 64;
@@ -66,14 +59,6 @@ fn bad_query(message: impl Into<String>) -> WireError {
     WireError::new(ErrorCode::BadQuery, message)
 }
 
-fn bad_filter(message: impl Into<String>) -> WireError {
-    WireError::new(ErrorCode::BadFilter, message)
-}
-
-fn bad_value(message: impl Into<String>) -> WireError {
-    WireError::new(ErrorCode::BadValue, message)
-}
-
 /// A whole number of rows, as a number or as text; absent or null is `None`.
 pub(crate) fn parse_limit(raw: Option<&RawValue>) -> Result<Option<u64>, WireError> {
     let Some(raw) = given(raw) else {
@@ -94,129 +79,6 @@ pub(crate) fn count(raw: &RawValue) -> Option<u64> {
         Kind::String => string(raw)?.parse().ok(),
         _ => None,
     }
-}
-
-/// Reads a filter.
-///
-/// # Errors
-/// `bad_filter`, `bad_value` or `unsupported_operator`.
-pub(crate) fn parse_filter(raw: &RawValue) -> Result<FilterSpec, WireError> {
-    let mut nodes = 0;
-    let filter = parse_node(raw, 0, &mut nodes)?;
-    match filter {
-        FilterSpec::Group(..) => Ok(filter),
-        FilterSpec::Test { .. } => Err(bad_filter(
-            "the outermost filter is a wrapper: it needs filter_wrapper_type",
-        )),
-    }
-}
-
-#[derive(Deserialize)]
-struct NodeFields<'a> {
-    #[serde(borrow)]
-    filter_wrapper_type: Option<&'a RawValue>,
-    #[serde(borrow)]
-    filters: Option<&'a RawValue>,
-    #[serde(borrow)]
-    field_name: Option<&'a RawValue>,
-    #[serde(borrow)]
-    filter_type: Option<&'a RawValue>,
-    #[serde(borrow)]
-    value: Option<&'a RawValue>,
-    #[serde(borrow)]
-    modifier: Option<&'a RawValue>,
-}
-
-fn parse_node(raw: &RawValue, depth: usize, nodes: &mut usize) -> Result<FilterSpec, WireError> {
-    *nodes += 1;
-    if depth > FILTER_DEPTH_MAX || *nodes > FILTER_NODES_MAX {
-        return Err(bad_filter(format!(
-            "a filter is at most {FILTER_DEPTH_MAX} groups deep and {FILTER_NODES_MAX} tests long"
-        )));
-    }
-    let fields: NodeFields<'_> =
-        object(raw).ok_or_else(|| bad_filter("a filter is a JSON object with each field once"))?;
-    let Some(group) = given(fields.filter_wrapper_type) else {
-        return parse_test(&fields);
-    };
-    let group = match string(group).as_deref() {
-        Some("and") => Group::And,
-        Some("or") => Group::Or,
-        _ => return Err(bad_filter("filter_wrapper_type is \"and\" or \"or\"")),
-    };
-    let members = match given(fields.filters) {
-        Some(members) => array(members).ok_or_else(|| bad_filter("filters is an array"))?,
-        None => Vec::new(),
-    };
-    if members.len() > FILTER_NODES_MAX {
-        return Err(bad_filter(format!(
-            "a filter is at most {FILTER_NODES_MAX} tests long"
-        )));
-    }
-    let members = members
-        .into_iter()
-        .map(|member| parse_node(member, depth + 1, nodes));
-    Ok(FilterSpec::Group(group, members.collect::<Result<_, _>>()?))
-}
-
-fn parse_test(fields: &NodeFields<'_>) -> Result<FilterSpec, WireError> {
-    let column = given(fields.field_name)
-        .and_then(string)
-        .ok_or_else(|| bad_filter("a filter needs field_name, a text"))?;
-    // Absent means `equals`, as it does in the FlatBuffer; an unknown name never does.
-    let operator = match given(fields.filter_type) {
-        None => Operator::Equals,
-        Some(raw) => string(raw)
-            .as_deref()
-            .and_then(Operator::from_name)
-            .ok_or_else(|| {
-                let text = format!("{} is not an operator", shorten(raw.get()));
-                WireError::new(ErrorCode::UnsupportedOperator, text)
-            })?,
-    };
-    let value = given(fields.value)
-        .map(|raw| parse_literal(raw, 0))
-        .transpose()
-        .map_err(|why| bad_value(format!("the value for {}: {why}", shorten(&column))))?;
-    let modifier = match given(fields.modifier) {
-        Some(raw) => parse_modifier(raw)?,
-        None => ModifierSpec::default(),
-    };
-    Ok(FilterSpec::Test {
-        column,
-        operator,
-        value,
-        modifier,
-    })
-}
-
-#[derive(Deserialize)]
-struct ModifierFields<'a> {
-    distinct: Option<bool>,
-    case_insensitive: Option<bool>,
-    #[serde(borrow)]
-    nulls_order: Option<&'a RawValue>,
-}
-
-fn parse_modifier(raw: &RawValue) -> Result<ModifierSpec, WireError> {
-    let bad = || {
-        bad_filter("a modifier is {distinct, case_insensitive, nulls_order: first|last|default}")
-    };
-    let fields: ModifierFields<'_> = object(raw).ok_or_else(bad)?;
-    let nulls_order = match given(fields.nulls_order) {
-        None => NullsOrder::Default,
-        Some(raw) => match string(raw).as_deref() {
-            Some("first") => NullsOrder::First,
-            Some("last") => NullsOrder::Last,
-            Some("default" | "default_") => NullsOrder::Default,
-            _ => return Err(bad()),
-        },
-    };
-    Ok(ModifierSpec {
-        distinct: fields.distinct.unwrap_or(false),
-        case_insensitive: fields.case_insensitive.unwrap_or(false),
-        nulls_order,
-    })
 }
 
 #[derive(Deserialize)]
@@ -336,55 +198,6 @@ pub fn write_query(spec: &QuerySpec) -> String {
     out.extend_from_slice(spec.strict_after.to_string().as_bytes());
     out.push(b'}');
     String::from_utf8(out).expect("only text was written")
-}
-
-fn write_filter(out: &mut Vec<u8>, filter: &FilterSpec) {
-    match filter {
-        FilterSpec::Group(group, members) => {
-            let name = match group {
-                Group::And => "and",
-                Group::Or => "or",
-            };
-            out.extend_from_slice(b"{\"filter_wrapper_type\":");
-            write_string(out, name);
-            out.extend_from_slice(b",\"filters\":[");
-            write_separated(out, members, write_filter);
-            out.extend_from_slice(b"]}");
-        }
-        FilterSpec::Test {
-            column,
-            operator,
-            value,
-            modifier,
-        } => {
-            out.extend_from_slice(b"{\"field_name\":");
-            write_string(out, column);
-            out.extend_from_slice(b",\"filter_type\":");
-            write_string(out, operator.name());
-            if let Some(value) = value {
-                out.extend_from_slice(b",\"value\":");
-                write_literal(out, value);
-            }
-            write_modifier(out, *modifier);
-            out.push(b'}');
-        }
-    }
-}
-
-fn write_modifier(out: &mut Vec<u8>, modifier: ModifierSpec) {
-    if modifier == ModifierSpec::default() {
-        return;
-    }
-    let nulls = match modifier.nulls_order {
-        NullsOrder::First => "first",
-        NullsOrder::Last => "last",
-        NullsOrder::Default => "default",
-    };
-    let text = format!(
-        ",\"modifier\":{{\"distinct\":{},\"case_insensitive\":{},\"nulls_order\":\"{nulls}\"}}",
-        modifier.distinct, modifier.case_insensitive
-    );
-    out.extend_from_slice(text.as_bytes());
 }
 
 #[cfg(test)]

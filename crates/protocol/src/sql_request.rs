@@ -301,9 +301,12 @@ fn encode_payload(
             let request = AddSingleReq::create(b, &arguments).as_union_value();
             (RpcMethod::ADD_SINGLE, RpcPayload::AddSingleReq, request)
         }
-        Command::GetSingle(..) | Command::UpdateSingle(..) | Command::DeleteRow(..) => {
-            encode_keyed(b, company_id, command)?
+        Command::GetSingle(table, key) => encode_keyed(b, company_id, table, key, Keyed::Get),
+        Command::UpdateSingle(table, key, updates) => {
+            let updates = row_text(updates)?;
+            encode_keyed(b, company_id, table, key, Keyed::Update(&updates))
         }
+        Command::DeleteRow(table, key) => encode_keyed(b, company_id, table, key, Keyed::Delete),
         Command::CreateTable(table, definition) => {
             let arguments = CreateTableReqArgs {
                 company_id,
@@ -337,48 +340,26 @@ fn encode_payload(
     })
 }
 
-/// The requests that are about one row.
+/// What is done with one row.
+enum Keyed<'a> {
+    Get,
+    /// With new values, as JSON.
+    Update(&'a str),
+    Delete,
+}
+
 fn encode_keyed<'b>(
     b: &mut FlatBufferBuilder<'b>,
     company_id: Option<WIPOffset<&'b str>>,
-    command: &Command,
-) -> Result<Payload, WireError> {
-    let (Command::GetSingle(table, key)
-    | Command::UpdateSingle(table, key, _)
-    | Command::DeleteRow(table, key)) = command
-    else {
-        return Err(bad("the command is not about one row"));
-    };
+    table: &TableName,
+    key: &KeySpec,
+    what: Keyed<'_>,
+) -> Payload {
     let table_name = Some(b.create_string(table.as_str()));
     let primary_key_column = key.column.as_ref().map(|name| b.create_string(name));
     let primary_id = Some(b.create_string(&key.text));
-    Ok(match command {
-        Command::UpdateSingle(_, _, updates) => {
-            let arguments = UpdateSingleReqArgs {
-                company_id,
-                table_name,
-                primary_key_column,
-                primary_id,
-                updates_json: Some(b.create_string(&row_text(updates)?)),
-            };
-            let request = UpdateSingleReq::create(b, &arguments).as_union_value();
-            (
-                RpcMethod::UPDATE_SINGLE,
-                RpcPayload::UpdateSingleReq,
-                request,
-            )
-        }
-        Command::DeleteRow(..) => {
-            let arguments = DeleteRowReqArgs {
-                company_id,
-                table_name,
-                primary_key_column,
-                primary_id,
-            };
-            let request = DeleteRowReq::create(b, &arguments).as_union_value();
-            (RpcMethod::DELETE_ROW, RpcPayload::DeleteRowReq, request)
-        }
-        _ => {
+    match what {
+        Keyed::Get => {
             let arguments = GetSingleReqArgs {
                 company_id,
                 table_name,
@@ -388,7 +369,32 @@ fn encode_keyed<'b>(
             let request = GetSingleReq::create(b, &arguments).as_union_value();
             (RpcMethod::GET_SINGLE, RpcPayload::GetSingleReq, request)
         }
-    })
+        Keyed::Update(updates) => {
+            let arguments = UpdateSingleReqArgs {
+                company_id,
+                table_name,
+                primary_key_column,
+                primary_id,
+                updates_json: Some(b.create_string(updates)),
+            };
+            let request = UpdateSingleReq::create(b, &arguments).as_union_value();
+            (
+                RpcMethod::UPDATE_SINGLE,
+                RpcPayload::UpdateSingleReq,
+                request,
+            )
+        }
+        Keyed::Delete => {
+            let arguments = DeleteRowReqArgs {
+                company_id,
+                table_name,
+                primary_key_column,
+                primary_id,
+            };
+            let request = DeleteRowReq::create(b, &arguments).as_union_value();
+            (RpcMethod::DELETE_ROW, RpcPayload::DeleteRowReq, request)
+        }
+    }
 }
 
 fn encode_selection<'b>(

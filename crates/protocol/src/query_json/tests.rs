@@ -3,10 +3,11 @@
 
 use proptest::prelude::{prop_assert_eq, proptest};
 
-use tidegate_core::Literal;
+use tidegate_core::{Group, Literal};
 
 use super::*;
 use crate::arbitrary::{query, spoil, spoilt};
+use crate::filter_json::{FILTER_DEPTH_MAX, FILTER_NODES_MAX};
 
 fn code(text: &str) -> ErrorCode {
     parse_query(text).expect_err(text).code
@@ -220,6 +221,21 @@ fn filters_are_bounded() {
     assert!(parse_query(&long(FILTER_NODES_MAX - 1)).is_ok());
     assert_eq!(code(&long(FILTER_NODES_MAX)), ErrorCode::BadFilter);
     assert_eq!(code(&"[".repeat(100_000)), ErrorCode::BadQuery);
+}
+
+/// Members may be null, unknown fields are skipped, and a field stands once.
+#[test]
+fn members_may_be_null_and_fields_come_once() {
+    let filter = |inner: &str| format!(r#"{{"wrapper":{{"filter_wrapper_type":"and",{inner}}}}}"#);
+    let none = parse_query(&filter(r#""filters":null,"unknown":[[{}]]"#)).unwrap();
+    assert_eq!(none.filter, Some(FilterSpec::Group(Group::And, Vec::new())));
+    for twice in [
+        r#""filters":[],"filters":[]"#,
+        r#""filter_wrapper_type":"and""#,
+        r#""filters":[{"field_name":"a","field_name":"b"}]"#,
+    ] {
+        assert_eq!(code(&filter(twice)), ErrorCode::BadFilter, "{twice}");
+    }
 }
 
 /// A list that only a program can make, of mixed kinds, survives too.
