@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::census::Census;
 use crate::config::{GatewayConfig, GatewayPorts};
 use crate::error::GatewayError;
+use crate::http;
 use crate::interest::{self, Interest, InterestCommand};
 use crate::metrics as names;
 use crate::shard::{self, CountedConnection, Delivery, ShardInput, ShardInputs};
@@ -114,6 +115,13 @@ impl Gateway {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The body of `/health`, for whoever serves it on another address as well.
+    #[must_use]
+    pub fn health(&self) -> Arc<dyn Fn() -> String + Send + Sync> {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(move || http::health(&shared))
     }
 
     /// Serves until `shutdown`, then sends all clients away and waits for them, within bounds.

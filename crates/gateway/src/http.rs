@@ -135,7 +135,7 @@ fn hook_reply(answer: HttpReply) -> Reply {
     reply
 }
 
-fn health(shared: &Shared) -> String {
+pub(crate) fn health(shared: &Shared) -> String {
     let census = &shared.census;
     format!(
         r#"{{"status":"healthy","connections":{},"sessions":{},"uptime":{:.3},"slowSockets":{}}}"#,
