@@ -29,19 +29,31 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A pause after an accept that failed, which mostly means that file handles ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Gives the body of `/health`.
+pub(crate) type Health = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// The bound address.
 pub(crate) struct Admin {
     listener: TcpListener,
     site: Site,
+    health: Health,
 }
 
 impl Admin {
-    pub(crate) async fn bind(address: SocketAddr, site: Site) -> Result<Self, Failure> {
+    pub(crate) async fn bind(
+        address: SocketAddr,
+        site: Site,
+        health: Health,
+    ) -> Result<Self, Failure> {
         let listener = TcpListener::bind(address).await.map_err(|error| {
             let sentence = format!("cannot listen on {address}: {error}");
             Failure::new(Exit::Unavailable, sentence)
         })?;
-        Ok(Self { listener, site })
+        Ok(Self {
+            listener,
+            site,
+            health,
+        })
     }
 
     /// Serves until it is told to stop. What is being answered then is cut off: machines ask again.
@@ -56,9 +68,10 @@ impl Admin {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 };
-                let (site, stop) = (self.site.clone(), stop.clone());
+                let (site, health) = (self.site.clone(), self.health.clone());
+                let stop = stop.clone();
                 connections.spawn(async move {
-                    stop.run_until_cancelled(serve(socket, site)).await;
+                    stop.run_until_cancelled(serve(socket, site, health)).await;
                     drop(permit);
                 });
             }
@@ -69,10 +82,18 @@ impl Admin {
     }
 }
 
-async fn serve(socket: TcpStream, site: Site) {
+async fn serve(socket: TcpStream, site: Site, health: Health) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = answer(site.machine_answer(request.uri().path()));
-        std::future::ready(Ok::<_, Infallible>(answer))
+        let reply = match request.uri().path() {
+            "/health" => Some(HttpReply {
+                status: 200,
+                content_type: "application/json",
+                headers: Vec::new(),
+                body: health().into(),
+            }),
+            path => site.machine_answer(path),
+        };
+        std::future::ready(Ok::<_, Infallible>(answer(reply)))
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -77,7 +77,7 @@ impl System {
         // Bound before the demo's rows are made: a port in use is said at once.
         let gateway = build_gateway(&config, &site, &seams)?;
         let admin = match config.admin {
-            Some(address) => Some(Admin::bind(address, site).await?),
+            Some(address) => Some(Admin::bind(address, site, gateway.health()).await?),
             None => None,
         };
         if let Some(demo) = config.demo {
@@ -108,8 +108,9 @@ impl System {
     /// Waits until every part is up.
     pub(crate) async fn ready(&mut self) -> Result<(), Failure> {
         tokio::select! {
-            // An error means that the relay has ended, which the other branch tells.
-            Ok(_) = self.relayed.wait_for(|lsn| *lsn != Lsn::ZERO) => {}
+            // The first batch, which may be empty, shows that the relay runs. An error means that it has
+            // ended, which the other branch tells.
+            Ok(()) = self.relayed.changed() => {}
             ended = self.parts.join_next() => return Err(unexpected(ended)),
         }
         self.readiness.set(Part::Relay);

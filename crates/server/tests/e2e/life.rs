@@ -12,7 +12,7 @@ fn it_says_where_it_is_and_answers_over_http() {
     assert!(served.greeting.contains(&ready), "{}", served.greeting);
     let health = served.get("/health");
     assert_eq!(health.status, 200);
-    for part in ["\"status\":\"healthy\"", "\"connections\":0", "\"uptime\":"] {
+    for part in ["\"status\":\"healthy\"", "\"sessions\":0", "\"uptime\":"] {
         assert!(health.body.contains(part), "{}", health.body);
     }
     let ready = served.get("/ready");
