@@ -82,7 +82,7 @@ impl RowWriter {
         let columns = self.schema.columns();
         let named = order
             .into_iter()
-            .filter(|at| !matches!(&*columns[*at].name, "lsn" | "position"));
+            .filter(|at| !is_reserved(&columns[*at].name));
         write_separated(out, named, |out, at| {
             write_string(out, &columns[at].name);
             out.push(b':');
@@ -92,6 +92,12 @@ impl RowWriter {
             }
         });
     }
+}
+
+/// Whether a name has a meaning of its own in a cursor, so that a column of that name has no place
+/// there.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    matches!(name, "lsn" | "position")
 }
 
 /// A primary key as text: the value's own text, or for a composite key the text of a JSON array

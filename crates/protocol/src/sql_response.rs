@@ -22,7 +22,7 @@ use crate::generated::sql::sql_schema::{
 use crate::json_text::{is_json, is_number, write_int, write_separated, write_string};
 use crate::query_flatbuffer::{BUDGETS, cursor_literal, encode_keyset};
 use crate::reply_json::write_numeric;
-use crate::row_json::{RowWriter, value_text};
+use crate::row_json::{RowWriter, is_reserved, value_text};
 use crate::sql_request::encode_pairs;
 
 /// What a failure without a message says.
@@ -327,7 +327,7 @@ fn encode_rows<'b>(
 
 fn cursor_entries(schema: &TableSchema, order: &[usize], row: &Row) -> Vec<KeysetSpec> {
     let columns = schema.columns();
-    let named = order.iter().filter(|at| &*columns[**at].name != "lsn");
+    let named = order.iter().filter(|at| !is_reserved(&columns[**at].name));
     let entry = |at: &usize| KeysetSpec {
         column: columns[*at].name.to_string(),
         value: match value_text(&columns[*at].kind, &row[*at]) {
