@@ -10,8 +10,8 @@ const FIRST: Duration = Duration::from_millis(250);
 /// No wait doubles past this. A person looks at the screen behind it.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Sessions of a gateway that shuts down come back spread over this long, so that the others are not
-/// hit by all of them at once.
+/// Sessions of a gateway that shuts down come back spread over this long, so that the others are
+/// not hit by all of them at once.
 const SPREAD: Duration = Duration::from_secs(5);
 
 /// An overloaded gateway is left alone at least this long.
@@ -51,8 +51,8 @@ impl Ending {
 
 /// How long to wait before try number `attempt`, counted from 0; `None` is never.
 ///
-/// The wait doubles, and a random half of it is left out, so that clients which lost the same gateway
-/// do not come back together.
+/// The wait doubles, and a random half of it is left out, so that clients which lost the same
+/// gateway do not come back together.
 pub(crate) fn wait(ending: Ending, attempt: u32, rng: &mut impl Rng) -> Option<Duration> {
     let doubled = FIRST.saturating_mul(2_u32.saturating_pow(attempt.min(16)));
     let jittered = doubled.min(LONGEST).mul_f64(rng.random_range(0.5..=1.0));

@@ -44,8 +44,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects. Once there was a connection, it is made again whenever it is lost, until the client is
-    /// closed or the gateway refuses it.
+    /// Connects. Once there was a connection, it is made again whenever it is lost, until the
+    /// client is closed or the gateway refuses it.
     ///
     /// # Errors
     /// When the first connection cannot be had.

@@ -73,8 +73,8 @@ const WORDS: &[(&str, Operator)] = &[
 /// Reads `COLUMN OPERATOR VALUE`.
 ///
 /// Operators: `=`, `!=`, `<`, `<=`, `>`, `>=`, `~` (contains), `!~`, `^=` (starts with), `$=` (ends
-/// with), `in a,b,c`, `not in a,b,c`, `between a..b`, `not between a..b`, `is null`, `is not null`. A
-/// value or a column name may stand in quotes.
+/// with), `in a,b,c`, `not in a,b,c`, `between a..b`, `not between a..b`, `is null`, `is not null`.
+/// A value or a column name may stand in quotes.
 ///
 /// # Errors
 /// When there is no such column, no operator, or the value does not fit the column's type.
@@ -248,7 +248,8 @@ fn split_list(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// A value of a column's type, as far as its JSON form depends on that; the server reads it exactly.
+/// A value of a column's type, as far as its JSON form depends on that; the server reads it
+/// exactly.
 fn literal(text: &str, column: &ColumnShape) -> Result<Literal, String> {
     let kind = column.kind.as_str();
     let misfit = |takes: &str| {

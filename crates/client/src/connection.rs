@@ -1,7 +1,7 @@
 //! The owner of a client's connection: one task that reads, writes, reconnects and resumes.
 //!
-//! It only carries bytes between the socket and [`State`], and decides when to try again. Reading never
-//! waits for a reader of a subscription, nor for the socket to take what is to be sent.
+//! It only carries bytes between the socket and [`State`], and decides when to try again. Reading
+//! never waits for a reader of a subscription, nor for the socket to take what is to be sent.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -113,7 +113,8 @@ impl Connection {
         self.status.send_replace(ConnectionState::Closed { fault });
     }
 
-    /// Tries until there is a connection, or none will be: then it says why, if nobody asked for it.
+    /// Tries until there is a connection, or none will be: then it says why, if nobody asked for
+    /// it.
     async fn reconnect(&mut self, end: End, attempt: &mut u32) -> Result<Socket, Option<Fault>> {
         let mut last = end;
         loop {
@@ -300,8 +301,8 @@ enum Unflushed {
     No,
 }
 
-/// Sends what waits. It may be given up at any await: a frame is taken only once the socket is ready
-/// for it, and `unflushed` remembers what is left to do.
+/// Sends what waits. It may be given up at any await: a frame is taken only once the socket is
+/// ready for it, and `unflushed` remembers what is left to do.
 async fn send(
     sink: &mut SplitSink<Socket, Message>,
     state: &mut State,

@@ -37,8 +37,8 @@ const PIPE_BYTES: usize = 64 << 10;
 pub enum Dial {
     /// By TCP, to the host of the address.
     Tcp,
-    /// By a pipe within the process, for tests and simulations: the other end of each new connection
-    /// is sent here. A dropped receiver is a gateway that is down.
+    /// By a pipe within the process, for tests and simulations: the other end of each new
+    /// connection is sent here. A dropped receiver is a gateway that is down.
     Pipe(mpsc::Sender<DuplexStream>),
 }
 
@@ -55,8 +55,8 @@ pub struct Options {
     pub token: Option<String>,
     /// Seeds the jitter of reconnects; random when absent.
     pub seed: Option<u64>,
-    /// Updates that a subscription keeps for a reader that is busy. Past this they are merged into one
-    /// snapshot. 256 is a burst; more would only be older news.
+    /// Updates that a subscription keeps for a reader that is busy. Past this they are merged into
+    /// one snapshot. 256 is a burst; more would only be older news.
     pub updates_max: usize,
     /// How bytes get there.
     pub dial: Dial,

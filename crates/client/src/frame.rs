@@ -1,7 +1,8 @@
 //! Server frames as values: what this client acts on, read strictly; all else is passed over.
 //!
 //! A frame of a known kind that cannot be read is an error, for it may have been a diff, and a diff
-//! must not be skipped. A frame of an unknown kind is none: new things are added beside the old ones.
+//! must not be skipped. A frame of an unknown kind is none: new things are added beside the old
+//! ones.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -340,8 +341,8 @@ mod tests {
         String::from_utf8(frame.to_vec()).unwrap()
     }
 
-    /// A diff says the same in both formats, rows byte for byte; and each frame that the server writes is
-    /// one that this client reads.
+    /// A diff says the same in both formats, rows byte for byte; and each frame that the server
+    /// writes is one that this client reads.
     #[test]
     fn reads_what_the_server_writes() {
         let json = read_text(&text(&server_frame::diff(&label(), &diff()))).unwrap();

@@ -1,9 +1,9 @@
 //! A Rust client: connect, subscribe, apply, resume.
 //!
-//! A [`Client`] is a connection that heals itself; a [`Subscription`] is a page that is live on it. The
-//! page follows the contract literally and trusts nothing: a diff that does not fit ends in a fresh
-//! page, an unreadable frame in a fresh connection, and a lost connection in a resume from the last
-//! position.
+//! A [`Client`] is a connection that heals itself; a [`Subscription`] is a page that is live on it.
+//! The page follows the contract literally and trusts nothing: a diff that does not fit ends in a
+//! fresh page, an unreadable frame in a fresh connection, and a lost connection in a resume from
+//! the last position.
 //!
 //! What is deliberately absent: knowledge of SQL, of columns and of queries' meaning. Rows are JSON
 //! text from end to end, byte for byte as the server wrote it. The pure parts (page, state, frames,

@@ -1,9 +1,11 @@
-//! The page of a subscription, as its client keeps it: rows in order and the position they stand at.
+//! The page of a subscription, as its client keeps it: rows in order and the position they stand
+//! at.
 //!
-//! It does what the contract says and nothing else: a snapshot replaces, a diff is replayed literally,
-//! in the order given. Each index and key of a diff is checked against the rows. A diff that does not
-//! fit shows that something was lost, doubled or reordered on the way, so the page gives itself up
-//! (no rows, no position) instead of showing a guess; its owner then subscribes anew.
+//! It does what the contract says and nothing else: a snapshot replaces, a diff is replayed
+//! literally, in the order given. Each index and key of a diff is checked against the rows. A diff
+//! that does not fit shows that something was lost, doubled or reordered on the way, so the page
+//! gives itself up (no rows, no position) instead of showing a guess; its owner then subscribes
+//! anew.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! The bounded queue between the owner of a connection and the reader of one subscription.
 //!
 //! Data going down never waits, so a full queue is not waited for: what is in it is merged into one
-//! snapshot of the page as it is now. A channel cannot do that, for its sender cannot take back what
-//! was sent; hence a lock. It guards the queue alone and is held for a push or a pop.
+//! snapshot of the page as it is now. A channel cannot do that, for its sender cannot take back
+//! what was sent; hence a lock. It guards the queue alone and is held for a push or a pop.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -168,8 +168,8 @@ mod tests {
         Delivery { seq, update }
     }
 
-    /// A reader that does not read costs a bounded queue; it then gets the page as it is now, once, and
-    /// what came after it.
+    /// A reader that does not read costs a bounded queue; it then gets the page as it is now, once,
+    /// and what came after it.
     #[tokio::test]
     async fn a_full_queue_becomes_one_snapshot() {
         let mailbox = Mailbox::new(3);

@@ -24,8 +24,8 @@ use entry::{Entry, Next};
 /// reconnect, so it is refused here.
 const FRAME_BYTES_MAX: usize = 1 << 20;
 
-/// Calls that wait for an answer. The server answers each within its own time limit, so more than this
-/// are a runaway loop and not a burst.
+/// Calls that wait for an answer. The server answers each within its own time limit, so more than
+/// this are a runaway loop and not a burst.
 const CALLS_MAX: usize = 1_024;
 
 /// Frames that wait for the socket. Past this, commands wait in their own bounded queue.

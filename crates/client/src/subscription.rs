@@ -106,8 +106,8 @@ pub struct SyncPoint(u64);
 
 /// A live page. It ends when it is dropped.
 ///
-/// [`Self::page`] is the page as of the last update that was read, so reader and page never disagree.
-/// A reader that falls behind loses no state: its updates are merged into a snapshot.
+/// [`Self::page`] is the page as of the last update that was read, so reader and page never
+/// disagree. A reader that falls behind loses no state: its updates are merged into a snapshot.
 pub struct Subscription {
     shared: Arc<Shared>,
     mailbox: Arc<Mailbox>,
@@ -150,8 +150,8 @@ impl Subscription {
         self.page.rows().iter().map(|row| &*row.json)
     }
 
-    /// The next update; `None` when the subscription has ended and all is read. Nothing is lost when
-    /// the wait is given up.
+    /// The next update; `None` when the subscription has ended and all is read. Nothing is lost
+    /// when the wait is given up.
     pub async fn next(&mut self) -> Option<Update> {
         let delivery = self.mailbox.take().await?;
         Some(self.apply(delivery))
@@ -186,8 +186,9 @@ impl Subscription {
     }
 
     /// Waits until the subscription has passed a commit, and reads up to there: afterwards
-    /// [`Self::page`] holds that commit. With the `lsn` of a write's reply, one reads one's own writes.
-    /// The updates on the way are applied and not given out; to see them use [`Self::sync_point`].
+    /// [`Self::page`] holds that commit. With the `lsn` of a write's reply, one reads one's own
+    /// writes. The updates on the way are applied and not given out; to see them use
+    /// [`Self::sync_point`].
     ///
     /// # Errors
     /// When the subscription has not passed it in time (code `sync_timeout`), or has ended.

@@ -1,3 +1,6 @@
+//! Shows that a page does to its rows what the contract says, and gives itself up when a diff does
+//! not fit.
+
 use proptest::prelude::{Just, Strategy, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 use super::*;
@@ -241,8 +244,8 @@ fn diffs() -> impl Strategy<Value = Vec<Vec<Step>>> {
 }
 
 proptest! {
-    /// A page is at every moment what plain array operations make of the same changes; where those make
-    /// no sense, the page is refused and given up, and never is a key in it twice.
+    /// A page is at every moment what plain array operations make of the same changes; where those
+    /// make no sense, the page is refused and given up, and never is a key in it twice.
     #[test]
     fn equals_a_plain_array(steps in diffs()) {
         let mut page = page(&["1", "2", "3"]);

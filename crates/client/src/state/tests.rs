@@ -1,5 +1,5 @@
-//! Runs the state against a model of a gateway under random cuts, resets and slow reading, and shows
-//! that a reader never sees a page that the gateway did not have at that position.
+//! Runs the state against a model of a gateway under random cuts, resets and slow reading, and
+//! shows that a reader never sees a page that the gateway did not have at that position.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -104,6 +104,11 @@ impl Gateway {
         json!({"id": row.0, "n": row.1})
     }
 
+    fn added(row: (u32, u32), pos: usize) -> Value {
+        let pk = row.0.to_string();
+        json!({"kind": "added", "pk": pk, "pos": pos, "row": Self::row(row)})
+    }
+
     fn note(&mut self) {
         let rows = self.rows.iter().map(|row| Self::row(*row).to_string());
         self.history.insert(self.position(), rows.collect());
@@ -133,11 +138,11 @@ impl Gateway {
                 let pos = to % count;
                 self.rows.insert(pos, fresh);
                 json!([{"kind": "removed", "pk": id.to_string(), "from": count - 1},
-                    {"kind": "added", "pk": fresh.0.to_string(), "pos": pos, "row": Self::row(fresh)}])
+                    Self::added(fresh, pos)])
             }
             _ => {
                 self.rows.insert(pos, fresh);
-                json!([{"kind": "added", "pk": fresh.0.to_string(), "pos": pos, "row": Self::row(fresh)}])
+                json!([Self::added(fresh, pos)])
             }
         };
         let before = self.position();
@@ -319,8 +324,8 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// At each update the page is what the gateway's was at that position, and when all is quiet it is
-    /// the gateway's page, whatever happened on the way.
+    /// At each update the page is what the gateway's was at that position, and when all is quiet it
+    /// is the gateway's page, whatever happened on the way.
     #[test]
     fn a_reader_sees_only_pages_that_were(steps in vec(step(), 0..120)) {
         let mut world = World::new();

@@ -101,8 +101,8 @@ async fn an_unanswered_call_times_out() {
     assert_eq!(call.unwrap_err().code, "rpc_timeout");
 }
 
-/// After a sync the page holds the commit, even when the question came before the page did; the updates
-/// on the way are not lost to who wants to see them.
+/// After a sync the page holds the commit, even when the question came before the page did; the
+/// updates on the way are not lost to who wants to see them.
 #[tokio::test(start_paused = true)]
 async fn a_sync_reads_up_to_the_commit() {
     let (_server, client, mut peer) = FakeServer::with_client().await;

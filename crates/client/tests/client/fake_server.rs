@@ -1,7 +1,7 @@
 //! A gateway that says what a test tells it to, over a pipe or a real socket.
 //!
-//! Over pipes nothing outside the runtime takes part, so paused time makes every test exact: a wait of
-//! five seconds is five seconds on the paused clock and none on the wall's.
+//! Over pipes nothing outside the runtime takes part, so paused time makes every test exact: a wait
+//! of five seconds is five seconds on the paused clock and none on the wall's.
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};

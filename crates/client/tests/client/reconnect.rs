@@ -27,8 +27,8 @@ async fn live() -> (FakeServer, Client, Peer<DuplexStream>, Subscription, String
     (server, client, peer, page, label)
 }
 
-/// A connection that breaks within a diff costs nothing: the client asks for what follows the last whole
-/// one, and gets exactly that.
+/// A connection that breaks within a diff costs nothing: the client asks for what follows the last
+/// whole one, and gets exactly that.
 #[tokio::test(start_paused = true)]
 async fn resumes_after_half_a_diff() {
     let (mut server, _client, mut peer, mut page, label) = live().await;
@@ -206,8 +206,8 @@ async fn silence_is_a_lost_connection() {
     assert_eq!(peer.ack().await["resume"], "1-0");
 }
 
-/// What was subscribed while there was no connection is asked for when there is one; what was dropped
-/// meanwhile is not.
+/// What was subscribed while there was no connection is asked for when there is one; what was
+/// dropped meanwhile is not.
 #[tokio::test(start_paused = true)]
 async fn subscriptions_wait_for_the_connection() {
     let (mut server, client, peer, page, _label) = live().await;

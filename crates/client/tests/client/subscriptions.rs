@@ -122,8 +122,8 @@ async fn passes_over_what_it_does_not_know() {
     assert_eq!(pks(&page), ["1"]);
 }
 
-/// Two subscriptions to one query get labels of their own, so neither replaces the other; dropping one
-/// ends that one alone, and its label is free again.
+/// Two subscriptions to one query get labels of their own, so neither replaces the other; dropping
+/// one ends that one alone, and its label is free again.
 #[tokio::test(start_paused = true)]
 async fn labels_are_unique_and_freed() {
     let (_server, client, mut peer) = FakeServer::with_client().await;
@@ -146,8 +146,8 @@ async fn labels_are_unique_and_freed() {
     assert_eq!(peer.frame().await["hashId"], first_label.as_str());
 }
 
-/// A diff that does not fit is never shown: the page is asked for anew, without the position, and what
-/// is still on its way from before is passed over.
+/// A diff that does not fit is never shown: the page is asked for anew, without the position, and
+/// what is still on its way from before is passed over.
 #[tokio::test(start_paused = true)]
 async fn a_misfit_is_answered_by_a_new_page() {
     let (_server, client, mut peer) = FakeServer::with_client().await;

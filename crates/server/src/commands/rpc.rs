@@ -40,7 +40,8 @@ pub(crate) fn run(args: &RpcArgs) -> Result<(), Failure> {
         let client = args.target.connect().await?;
         let reply = client.rpc(&method, args.table.as_deref(), payload).await;
         client.close().await;
-        // Whatever the code: a call that failed is a 1, so that a script can tell it from a bad line.
+        // Whatever the code: a call that failed is a 1, so that a script can tell it from a bad
+        // line.
         reply.map_err(|fault| Failure::new(Exit::Failed, fault.to_string()))
     })?;
     let mut out = io::stdout().lock();

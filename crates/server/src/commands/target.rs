@@ -78,8 +78,8 @@ pub(crate) fn failure(fault: &Fault) -> Failure {
     Failure::new(exit, fault.to_string())
 }
 
-/// Runs a client's work: one thread for the work, one for the connection, so that a terminal that is
-/// slow to draw does not keep the connection from answering.
+/// Runs a client's work: one thread for the work, one for the connection, so that a terminal that
+/// is slow to draw does not keep the connection from answering.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -1,7 +1,8 @@
 //! `tidegate watch`: a live page in the terminal, or as JSON lines in a pipe.
 //!
-//! The page itself is the client's. Here it is shown: the pictures are pure functions, and this file
-//! draws them when something changed, when a mark fades, and when the window gets another size.
+//! The page itself is the client's. Here it is shown: the pictures are pure functions, and this
+//! file draws them when something changed, when a mark fades, and when the window gets another
+//! size.
 
 mod lines;
 mod screen;
@@ -23,8 +24,8 @@ use crate::commands::target::{TargetArgs, block_on, failure};
 use crate::exit::{Exit, Failure};
 use screen::{Header, Link, Screen, Size};
 
-/// How often the picture is drawn when nothing happens: the age of the last change is shown in seconds,
-/// and a mark fades within one.
+/// How often the picture is drawn when nothing happens: the age of the last change is shown in
+/// seconds, and a mark fades within one.
 const REDRAW_EVERY: Duration = Duration::from_millis(500);
 
 /// Shows a page of a table and keeps it up to date
@@ -208,8 +209,8 @@ fn report(state: &ConnectionState) {
     }
 }
 
-/// Draws until Ctrl-C or the end of the subscription. However it ends, the terminal is as it was, with
-/// the last picture above the prompt.
+/// Draws until Ctrl-C or the end of the subscription. However it ends, the terminal is as it was,
+/// with the last picture above the prompt.
 async fn paint(
     client: &Client,
     subscription: Subscription,
@@ -251,8 +252,8 @@ impl Painter {
             }
             tokio::select! {
                 update = subscription.next() => {
-                    // What is there already is shown in the same picture: a terminal is slower than a
-                    // table.
+                    // What is there already is shown in the same picture: a terminal is slower than
+                    // a table.
                     let mut next = update;
                     loop {
                         match next {

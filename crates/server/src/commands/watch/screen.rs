@@ -1,7 +1,7 @@
 //! The picture of a live page: a header, a table, and marks on what just changed.
 //!
-//! It is drawn over the old one from the top left, line by line, so it does not flicker and needs no
-//! second screen; each line clears what was right of it, and the last one what was below.
+//! It is drawn over the old one from the top left, line by line, so it does not flicker and needs
+//! no second screen; each line clears what was right of it, and the last one what was below.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -24,10 +24,14 @@ const MARK_TIME: Duration = Duration::from_millis(1_200);
 /// No column is wider while others could use the room.
 const COLUMN_WIDTH_MAX: usize = 40;
 
-/// Less than this shows nothing of a cell.
-const COLUMN_WIDTH_MIN: usize = 3;
+/// Less than this shows too little of a cell: then better fewer columns. It is what a time of day
+/// takes with its mark.
+const COLUMN_WIDTH_MIN: usize = 9;
 
 const GAP: &str = "  ";
+
+/// Stands after the names when columns are left out.
+const MORE: &str = " …";
 
 /// Header, column names, and the line that tells of rows below the window.
 const LINES_BESIDE_ROWS: usize = 4;
@@ -197,7 +201,9 @@ impl Screen {
             };
             fit(&printable(&column.name), *width, set)
         });
-        names.collect::<Vec<_>>().join(GAP)
+        let names = names.collect::<Vec<_>>().join(GAP);
+        let is_whole = widths.len() == self.columns.len();
+        names + if is_whole { "" } else { MORE }
     }
 
     fn row(&self, row: &ShownRow, widths: &[usize], now: Duration) -> String {
@@ -214,8 +220,8 @@ impl Screen {
         cells.collect::<Vec<_>>().join(GAP)
     }
 
-    /// The width of each column: as wide as its content, the widest ones narrowed until all fit. Columns
-    /// at the right that do not fit even at their narrowest are left out.
+    /// The width of each column: as wide as its content, the widest ones narrowed until all fit.
+    /// Columns at the right that do not fit even at their narrowest are left out.
     fn widths(&self, columns: usize) -> Vec<usize> {
         let content = |at: usize| {
             let cells = self.rows.iter().filter_map(|row| row.cells.get(at));
@@ -227,12 +233,18 @@ impl Screen {
         let total = |widths: &[usize]| {
             widths.iter().sum::<usize>() + GAP.len() * widths.len().saturating_sub(1)
         };
-        while total(&widths) > columns {
+        let all = widths.len();
+        loop {
             let count = widths.len();
+            let mark = if count < all { width(MORE) } else { 0 };
+            let room = columns.saturating_sub(mark);
+            if total(&widths) <= room {
+                break;
+            }
             match widths.iter_mut().max() {
                 Some(widest) if *widest > COLUMN_WIDTH_MIN => *widest -= 1,
                 Some(_) if count > 1 => widths.truncate(count - 1),
-                Some(only) if *only > columns => *only = columns,
+                Some(only) if *only > room => *only = room,
                 Some(_) | None => break,
             }
         }

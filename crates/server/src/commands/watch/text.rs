@@ -53,8 +53,8 @@ fn cell(raw: &str) -> String {
     }
 }
 
-/// Rows hold what anyone wrote into a table. A control character in them could move the cursor or worse,
-/// so none reaches the terminal.
+/// Rows hold what anyone wrote into a table. A control character in them could move the cursor or
+/// worse, so none reaches the terminal.
 pub(super) fn printable(text: &str) -> String {
     let shown = |c: char| match c {
         '\n' => '⏎',

@@ -1,5 +1,5 @@
-//! Shows that the picture of a page is the page: its rows in order, marks on what changed and on nothing
-//! else, and never more lines or columns than the window has.
+//! Shows that the picture of a page is the page: its rows in order, marks on what changed and on
+//! nothing else, and never more lines or columns than the window has.
 
 use std::time::Duration;
 
@@ -147,6 +147,17 @@ fn stays_within_the_window() {
             }
         }
     }
+}
+
+/// A window too narrow for all columns shows the first ones, readable, and says that there are
+/// more.
+#[test]
+fn leaves_out_columns_that_do_not_fit() {
+    let mut screen = screen();
+    screen.show(&[row(1, "a long name", 12)], Duration::ZERO);
+    assert_eq!(screen.table(17), "id  name        n\n 1  a long n…  12\n");
+    assert_eq!(screen.table(16), "id  name      …\n 1  a long n…\n");
+    assert_eq!(screen.table(5), "id …\n 1\n");
 }
 
 /// Rows below the window are counted, not shown.
