@@ -170,6 +170,18 @@ impl World {
         }
     }
 
+    /// A client with a live subscription of this label, at the start of epoch 1, and its key.
+    pub(crate) async fn live(&mut self, label: &str) -> (Client, RoutingKey) {
+        let mut client = self.connect().await;
+        client.subscribe(label, json!({})).await;
+        client.expect("ack").await;
+        let key = self.next_wish().await;
+        self.publish(&key, &[page(at(1, 0), PageCause::Opened)])
+            .await;
+        client.expect("snapshot").await;
+        (client, key)
+    }
+
     pub(crate) async fn connect(&self) -> Client {
         Client::connect(self.address, "acme", "ann").await
     }
@@ -258,8 +270,13 @@ impl World {
 
 /// A position in an epoch of life 1.
 pub(crate) fn at(epoch: u32, offset: u64) -> Position {
+    at_life(1, epoch, offset)
+}
+
+/// A position in an epoch of some life.
+pub(crate) fn at_life(life: u32, epoch: u32, offset: u64) -> Position {
     Position {
-        epoch: Epoch::new(Life::new(1), epoch),
+        epoch: Epoch::new(Life::new(life), epoch),
         offset: Offset::new(offset),
     }
 }
