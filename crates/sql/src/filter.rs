@@ -128,16 +128,16 @@ impl Writer<'_> {
                     ") = 0"
                 });
             }
+            // SQLite takes the empty part of an empty blob for NULL, and `substr(x, -0)` for all of x.
+            TextMatch::StartsWith | TextMatch::EndsWith if needle.is_empty() => {
+                haystack(self);
+                self.push(" >= ");
+                self.parameter(parameter);
+            }
             TextMatch::StartsWith => {
                 self.push("substr(");
                 haystack(self);
                 self.push(&format!(", 1, {}) = ", needle.len()));
-                self.parameter(parameter);
-            }
-            // `substr(x, -0)` would be the whole of x.
-            TextMatch::EndsWith if needle.is_empty() => {
-                haystack(self);
-                self.push(" >= ");
                 self.parameter(parameter);
             }
             TextMatch::EndsWith => {

@@ -14,6 +14,10 @@
 //! never looked at again (`INSERT OR IGNORE`) is harmless, since its key still exists; the writer sweeps
 //! it up. And `DROP TABLE`, which changes the schema and is found by that.
 //!
+//! A column that is dropped stands in the upsert only, as a quoted name; unless quoted strings are switched
+//! off, SQLite then takes it for a string and lets the column go. Rows that are logged like this, before
+//! the triggers are made anew, are never read as rows: see `relay`.
+//!
 //! Inside a trigger no `OR …` clause may be relied on: the clause of the statement that fired it wins.
 
 use tidegate_sql::quoted;
@@ -35,16 +39,37 @@ pub(crate) const OP_END: i64 = 5;
 /// Version of the objects below; a file that another version prepared is not touched.
 pub(crate) const FORMAT: i64 = 1;
 
-/// The tables of ours. `conflict` has no unique index on purpose: notes must never fail a write.
+/// The tables of ours, but for the two below.
 pub(crate) const BASE_OBJECTS: &str = "
     CREATE TABLE IF NOT EXISTS _tidegate_meta(name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS _tidegate_log(
-        id INTEGER PRIMARY KEY AUTOINCREMENT, source INTEGER NOT NULL, op INTEGER NOT NULL, c0);
     CREATE TABLE IF NOT EXISTS _tidegate_source(
         id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, shape TEXT NOT NULL);
-    CREATE TABLE IF NOT EXISTS _tidegate_conflict(source INTEGER, place INTEGER, tag, c0);
-    CREATE INDEX IF NOT EXISTS _tidegate_conflict_tag ON _tidegate_conflict(source, place, tag);
 ";
+
+/// The log, with columns for so many values of a row. They have no type, so they hold any value unchanged.
+pub(crate) fn log_table(width: usize) -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS _tidegate_log(id INTEGER PRIMARY KEY AUTOINCREMENT, \
+         source INTEGER NOT NULL, op INTEGER NOT NULL, {})",
+        numbered(width)
+    )
+}
+
+/// The notes, with columns for so many values of a key. They have no unique index on purpose: a note must
+/// never fail a write.
+pub(crate) fn conflict_table(width: usize) -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS _tidegate_conflict(source INTEGER, place INTEGER, tag, {}); \
+         CREATE INDEX IF NOT EXISTS _tidegate_conflict_tag \
+         ON _tidegate_conflict(source, place, tag)",
+        numbered(width)
+    )
+}
+
+fn numbered(count: usize) -> String {
+    let names: Vec<String> = (0..count).map(|at| format!("c{at}")).collect();
+    names.join(", ")
+}
 
 /// A trigger: its name and the text that makes it.
 #[derive(Debug, PartialEq, Eq)]
@@ -212,7 +237,7 @@ impl<'a> Builder<'a> {
         let mut body = Vec::new();
         for (place, index) in self.uniques.iter().enumerate() {
             let (tag, source) = (self.tag(index), self.source);
-            let into = self.numbered(self.key.len());
+            let into = numbered(self.key.len());
             let key: Vec<String> = self
                 .key
                 .iter()
@@ -258,7 +283,7 @@ impl<'a> Builder<'a> {
                  FROM _tidegate_conflict AS note \
                  WHERE source = {source} AND place = {place} AND tag = {tag} \
                  AND NOT EXISTS (SELECT 1 FROM {} WHERE {})",
-                self.numbered(self.key.len()),
+                numbered(self.key.len()),
                 self.name,
                 self.has_key(|at| format!("note.c{at}"))
             ));
@@ -312,11 +337,6 @@ impl<'a> Builder<'a> {
     }
 
     fn log_columns(&self, count: usize) -> String {
-        format!("source, op, {}", self.numbered(count))
-    }
-
-    fn numbered(&self, count: usize) -> String {
-        let names: Vec<String> = (0..count).map(|at| format!("c{at}")).collect();
-        names.join(", ")
+        format!("source, op, {}", numbered(count))
     }
 }

@@ -1,6 +1,6 @@
 //! What tables the file has, as of one version of its schema.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rusqlite::Connection;
@@ -17,7 +17,7 @@ pub(crate) const OWN_PREFIX: &str = "_tidegate_";
 
 /// Columns of a table that can be captured: each becomes one of the log, which has a few of its own, and
 /// SQLite stops at 2,000.
-const COLUMNS_MAX: usize = 1_900;
+pub(crate) const COLUMNS_MAX: usize = 1_900;
 
 /// Everything that is known about the tables, until the file's schema changes.
 #[derive(Debug, Default)]
@@ -26,6 +26,8 @@ pub(crate) struct Catalog {
     pub(crate) version: i64,
     /// By physical name. Tables of nobody, and our own, are not among them.
     pub(crate) tables: BTreeMap<String, Arc<Table>>,
+    /// Numbers of the shapes that tables have now.
+    pub(crate) live: BTreeSet<i64>,
     /// By the number that log rows carry, former shapes of tables included.
     pub(crate) sources: HashMap<i64, Arc<Source>>,
 }
@@ -38,7 +40,7 @@ pub(crate) struct Source {
 }
 
 /// A table or view.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Table {
     pub(crate) physical: String,
     pub(crate) tenant: TenantId,
@@ -169,8 +171,16 @@ pub(crate) fn read_tables(
             without_rowid,
             owner,
         };
-        let table = read_table(connection, &physical, listed)?;
-        tables.insert(physical, Arc::new(table));
+        match read_table(connection, &physical, listed) {
+            Ok(table) => {
+                tables.insert(physical, Arc::new(table));
+            }
+            // A view of something that is gone, or a virtual table whose module is not built in.
+            Err(Failure::Sqlite(error)) if kind != TableKind::Table => {
+                tracing::warn!(table = physical, error = %error, "left out, as it cannot be read");
+            }
+            Err(failure) => return Err(failure),
+        }
     }
     Ok(tables)
 }

@@ -11,9 +11,18 @@ use rusqlite::{Connection, params};
 use tidegate_core::Tenancy;
 use tidegate_sql::quoted;
 
-use crate::capture::{BASE_OBJECTS, FORMAT, OP_RESET, Trigger, shape, triggers};
-use crate::catalog::{Catalog, OWN_PREFIX, Source, Table, read_tables, schema_version};
+use crate::capture::{
+    BASE_OBJECTS, FORMAT, OP_RESET, Trigger, conflict_table, log_table, shape, triggers,
+};
+use crate::catalog::{
+    COLUMNS_MAX, Catalog, OWN_PREFIX, Source, Table, read_tables, schema_version,
+};
 use crate::error::Failure;
+use crate::unique::UniqueIndex;
+
+/// Values of a row, and of a key, that there is room for from the start.
+const LOG_WIDTH: usize = 32;
+const CONFLICT_WIDTH: usize = 4;
 
 /// What [`install`] found.
 pub(crate) struct Installed {
@@ -25,6 +34,8 @@ pub(crate) struct Installed {
 /// Makes our tables, unless they are there; refuses the file of another format.
 pub(crate) fn prepare(connection: &Connection) -> Result<(), Failure> {
     connection.execute_batch(BASE_OBJECTS)?;
+    connection.execute_batch(&log_table(LOG_WIDTH))?;
+    connection.execute_batch(&conflict_table(CONFLICT_WIDTH))?;
     connection.execute(
         "INSERT INTO _tidegate_meta(name, value) VALUES ('format', ?1) ON CONFLICT DO NOTHING",
         [FORMAT],
@@ -50,10 +61,11 @@ pub(crate) fn install(
     tenancy: Tenancy,
     before: &Catalog,
 ) -> Result<Installed, Failure> {
-    let tables = read_tables(connection, tenancy)?;
-    let captured: Vec<&Arc<Table>> = tables
+    let mut tables = read_tables(connection, tenancy)?;
+    let captured: Vec<Arc<Table>> = tables
         .values()
         .filter(|table| table.refusal.is_none())
+        .cloned()
         .collect();
     let mut file = File {
         connection,
@@ -65,14 +77,26 @@ pub(crate) fn install(
     file.widen(&captured)?;
     let mut live = BTreeSet::new();
     for table in &captured {
-        live.insert(file.keep_or_install(table)?);
+        match file.keep_or_install(table)? {
+            Ok(source) => {
+                live.insert(source);
+            }
+            Err(why) => {
+                let mut refused = Table::clone(table);
+                let name = table.schema.table();
+                refused.refusal =
+                    Some(format!("changes of table {name} cannot be captured: {why}"));
+                tables.insert(table.physical.clone(), Arc::new(refused));
+            }
+        }
     }
-    file.retire(&live)?;
+    file.retire(&live, &captured)?;
     let (sources, changed) = (file.sources, file.changed);
     Ok(Installed {
         catalog: Catalog {
             version: schema_version(connection)?,
             tables,
+            live,
             sources,
         },
         changed,
@@ -95,30 +119,57 @@ struct Registered {
 }
 
 impl File<'_> {
-    /// Gives the log and the notes the columns that the widest table needs.
-    fn widen(&mut self, captured: &[&Arc<Table>]) -> Result<(), Failure> {
+    /// Gives the log and the notes the columns that the widest table needs. Made anew rather than altered:
+    /// adding a column costs SQLite a pass over the whole schema each time.
+    fn widen(&mut self, captured: &[Arc<Table>]) -> Result<(), Failure> {
         let columns = captured.iter().map(|table| table.schema.columns().len());
+        let columns = columns.max().unwrap_or(0);
+        if columns > self.width("_tidegate_log")? {
+            let end = log_end(self.connection)?;
+            self.connection.execute_batch(&format!(
+                "CREATE TEMP TABLE kept AS SELECT * FROM _tidegate_log; \
+                 DROP TABLE _tidegate_log; {}",
+                log_table(columns.next_power_of_two().min(COLUMNS_MAX))
+            ))?;
+            self.refill_log(end)?;
+            self.changed = true;
+        }
         let keys = captured.iter().map(|table| table.schema.key().len());
-        self.widen_one("_tidegate_log", columns.max().unwrap_or(0))?;
-        self.widen_one("_tidegate_conflict", keys.max().unwrap_or(0))
-    }
-
-    fn widen_one(&mut self, table: &str, needed: usize) -> Result<(), Failure> {
-        let have: usize = self.connection.query_row(
-            "SELECT count(*) FROM pragma_table_info(?1) WHERE name GLOB 'c[0-9]*'",
-            [table],
-            |row| row.get(0),
-        )?;
-        for at in have..needed {
-            let text = format!("ALTER TABLE {table} ADD COLUMN c{at}");
+        let keys = keys.max().unwrap_or(0);
+        if keys > self.width("_tidegate_conflict")? {
+            // Nobody is writing, so no note is waited for.
+            let text = format!("DROP TABLE _tidegate_conflict; {}", conflict_table(keys));
             self.connection.execute_batch(&text)?;
             self.changed = true;
         }
         Ok(())
     }
 
-    /// The source of a table, after making sure that its triggers are there and right.
-    fn keep_or_install(&mut self, table: &Arc<Table>) -> Result<i64, Failure> {
+    fn width(&self, table: &str) -> Result<usize, Failure> {
+        let text = "SELECT count(*) FROM pragma_table_info(?1) WHERE name GLOB 'c[0-9]*'";
+        Ok(self.connection.query_row(text, [table], |row| row.get(0))?)
+    }
+
+    /// Puts the rows back, and the counter where it was: positions never come twice.
+    fn refill_log(&self, end: u64) -> Result<(), Failure> {
+        let columns = {
+            let statement = self.connection.prepare("SELECT * FROM kept")?;
+            statement.column_names().collect::<Vec<_>>().join(", ")
+        };
+        self.connection.execute_batch(&format!(
+            "INSERT INTO _tidegate_log({columns}) SELECT * FROM kept; DROP TABLE kept; \
+             DELETE FROM sqlite_sequence WHERE name = '_tidegate_log'"
+        ))?;
+        self.connection.execute(
+            "INSERT INTO sqlite_sequence(name, seq) VALUES ('_tidegate_log', ?1)",
+            [end],
+        )?;
+        Ok(())
+    }
+
+    /// The source of a table, after making sure that its triggers are there and right; or why they cannot
+    /// be made.
+    fn keep_or_install(&mut self, table: &Arc<Table>) -> Result<Result<i64, String>, Failure> {
         let shape = shape(table);
         let known = self
             .registry
@@ -129,20 +180,47 @@ impl File<'_> {
             if known.shape == shape && self.all_there(&expected) {
                 let id = known.id;
                 self.read_as(id, table);
-                return Ok(id);
+                return Ok(Ok(id));
             }
         }
         let mut insert = self
             .connection
             .prepare_cached("INSERT INTO _tidegate_source(name, shape) VALUES (?1, ?2)")?;
         let id = insert.insert(params![table.physical, shape])?;
-        for trigger in triggers(table, id) {
-            self.connection.execute_batch(&trigger.text)?;
+        self.connection.execute_batch("SAVEPOINT triggers")?;
+        if let Err(error) = self.create_triggers(table, id) {
+            self.connection
+                .execute_batch("ROLLBACK TO triggers; RELEASE triggers")?;
+            self.connection
+                .execute("DELETE FROM _tidegate_source WHERE id = ?1", [id])?;
+            return Ok(Err(error.to_string()));
         }
+        self.connection.execute_batch("RELEASE triggers")?;
         self.changed = true;
         self.read_as(id, table);
         mark_reset(self.connection, id)?;
-        Ok(id)
+        Ok(Ok(id))
+    }
+
+    fn create_triggers(&self, table: &Table, source: i64) -> rusqlite::Result<()> {
+        for trigger in triggers(table, source) {
+            self.connection.execute_batch(&trigger.text)?;
+        }
+        // Expressions were cut out of somebody's text. A trigger that does not compile would fail every
+        // write to the table, so the writes are compiled here once.
+        if !table.uniques.iter().any(UniqueIndex::holds_text) {
+            return Ok(());
+        }
+        let name = quoted(&table.physical);
+        self.connection
+            .prepare(&format!("INSERT INTO {name} DEFAULT VALUES"))?;
+        let columns = table.schema.columns().iter().zip(&table.columns);
+        for (column, _) in columns.filter(|(_, storage)| !storage.generated) {
+            let column = quoted(&column.name);
+            self.connection
+                .prepare(&format!("UPDATE {name} SET {column} = {column}"))?;
+        }
+        Ok(())
     }
 
     fn all_there(&self, expected: &[Trigger]) -> bool {
@@ -156,7 +234,7 @@ impl File<'_> {
     }
 
     /// Drops the triggers and entries of all sources that are not live.
-    fn retire(&mut self, live: &BTreeSet<i64>) -> Result<(), Failure> {
+    fn retire(&mut self, live: &BTreeSet<i64>, captured: &[Arc<Table>]) -> Result<(), Failure> {
         for name in self.triggers.keys() {
             let number = name[OWN_PREFIX.len()..].split('_').next();
             let id = number.and_then(|number| number.parse().ok());
@@ -166,14 +244,17 @@ impl File<'_> {
                 self.changed = true;
             }
         }
-        for known in self
-            .registry
-            .iter()
-            .filter(|known| !live.contains(&known.id))
-        {
+        let lives_on = |name: &str| captured.iter().any(|table| table.physical == name);
+        for known in &self.registry {
+            if live.contains(&known.id) {
+                continue;
+            }
             self.connection
                 .execute("DELETE FROM _tidegate_source WHERE id = ?1", [known.id])?;
-            mark_reset(self.connection, known.id)?;
+            // A table that lives on in another shape has a mark with that shape already.
+            if !lives_on(&known.name) {
+                mark_reset(self.connection, known.id)?;
+            }
             self.changed = true;
         }
         Ok(())

@@ -199,6 +199,12 @@ fn entry(catalog: &Catalog, row: &rusqlite::Row<'_>) -> Result<Entry, Failure> {
     let number: i64 = row.get(1)?;
     // Installed after our catalog was read.
     let source = catalog.sources.get(&number).ok_or(Failure::Stale)?;
+    if !catalog.live.contains(&number) {
+        // The table has another shape by now, and this row may have been written by the triggers of the
+        // old shape after the change: then a dropped column stands in it as its name (SQLite takes a
+        // quoted name that means nothing for a string). The pages are read again in any case.
+        return Ok(Entry::Reset(Arc::clone(source)));
+    }
     let change = match op {
         OP_UPSERT => read_row(&source.schema, row, LOG_COLUMNS)
             .map(|row| RowChange::Upsert { old_key: None, row }),

@@ -34,6 +34,12 @@ pub(crate) enum TermKind {
 }
 
 impl UniqueIndex {
+    /// Whether SQL of somebody else goes into the triggers for it.
+    pub(crate) fn holds_text(&self) -> bool {
+        let is_text = |term: &Term| matches!(term.what, TermKind::Expression(_));
+        self.condition.is_some() || self.terms.iter().any(is_text)
+    }
+
     /// Whether it makes this one column unique, in all rows.
     pub(crate) fn is_exactly(&self, column: &str) -> bool {
         self.condition.is_none()

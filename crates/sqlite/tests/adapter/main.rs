@@ -4,6 +4,8 @@
 
 mod harness;
 
-mod capture;
+mod answers;
 mod commands;
+mod life;
 mod random;
+mod schema;

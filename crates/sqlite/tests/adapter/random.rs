@@ -64,25 +64,57 @@ impl Dice {
     }
 
     fn text(&mut self) -> String {
-        self.pick(&["'a'", "'A'", "'b'", "'B'", "'c'", "'é'", "''", "'a' || char(0) || 'z'", "NULL"])
-            .to_owned()
+        self.pick(&[
+            "'a'",
+            "'A'",
+            "'b'",
+            "'B'",
+            "'c'",
+            "'é'",
+            "''",
+            "'a' || char(0) || 'z'",
+            "NULL",
+        ])
+        .to_owned()
     }
 
     fn or(&mut self) -> &'static str {
-        self.pick(&["", "", "OR REPLACE", "OR REPLACE", "OR IGNORE", "OR FAIL", "OR ABORT"])
+        self.pick(&[
+            "",
+            "",
+            "OR REPLACE",
+            "OR REPLACE",
+            "OR IGNORE",
+            "OR FAIL",
+            "OR ABORT",
+        ])
     }
 
     fn row(&mut self, name: &str) -> (&'static str, String) {
-        let (n, m, o, t, s) =
-            (self.number(), self.number(), self.number(), self.text(), self.text());
+        let (n, m, o, t, s) = (
+            self.number(),
+            self.number(),
+            self.number(),
+            self.text(),
+            self.text(),
+        );
         match name {
             "plain" => ("id, u, v, w", format!("{n}, {t}, {m}, {o}")),
             "named" => ("k, u, n", format!("coalesce({t}, 'k'), {s}, {n} / 2.0")),
-            "pair" => ("a, b, c", format!("coalesce({n}, 1), coalesce({t}, 'k'), {m} / 3.0")),
-            "child" => ("id, plain, parent, u", format!("{n}, {m}, {o}, {}", self.number())),
+            "pair" => (
+                "a, b, c",
+                format!("coalesce({n}, 1), coalesce({t}, 'k'), {m} / 3.0"),
+            ),
+            "child" => (
+                "id, plain, parent, u",
+                format!("{n}, {m}, {o}, {}", self.number()),
+            ),
             "odd" => {
                 let x = self.pick(&["1", "1.0", "x'01'", "'1'", "NULL", "1.5", "9e99", "-0.0"]);
-                ("id, \"e\"\"mail\", live, x", format!("coalesce({n}, 1), {t}, {m} - 3, {x}"))
+                (
+                    "id, \"e\"\"mail\", live, x",
+                    format!("coalesce({n}, 1), {t}, {m} - 3, {x}"),
+                )
             }
             "strict" => ("id, n", format!("{n}, {m}")),
             _ => ("id, u", format!("{n}, {m}")),
@@ -139,7 +171,10 @@ impl Dice {
             14 if name == "named" => {
                 // The rowid can be given as well, and then it replaces too.
                 let (columns, values) = self.row(name);
-                format!("INSERT OR REPLACE INTO named(rowid, {columns}) VALUES ({}, {values})", self.below(4) + 1)
+                format!(
+                    "INSERT OR REPLACE INTO named(rowid, {columns}) VALUES ({}, {values})",
+                    self.below(4) + 1
+                )
             }
             14 => self.control(),
             _ => self.control(),
@@ -177,7 +212,8 @@ struct Watch {
 impl Watch {
     async fn take_snapshots(&mut self, db: &SqliteDatabase) {
         for (at, schema) in self.schemas.iter().enumerate() {
-            self.snapshots.push((at, snapshot(db, schema).await.unwrap()));
+            self.snapshots
+                .push((at, snapshot(db, schema).await.unwrap()));
         }
     }
 
@@ -189,7 +225,11 @@ impl Watch {
             for transaction in &self.transactions {
                 if !start.fence.contains(&transaction.commit) {
                     let applied = model.apply(schema, transaction);
-                    assert!(applied.is_some(), "seed {seed}: {} is reset", schema.table());
+                    assert!(
+                        applied.is_some(),
+                        "seed {seed}: {} is reset",
+                        schema.table()
+                    );
                 }
             }
             let (_, end) = &finals[*at];
@@ -266,12 +306,24 @@ async fn with_a_connection(seed: u64) {
     watch.transactions = until(&mut stream, log_end(&path)).await;
     watch.check(seed);
     for (lsn, name) in own {
-        let mut at = watch.transactions.iter().filter(|seen| seen.commit.lsn == lsn);
-        let found = at.next().unwrap_or_else(|| panic!("seed {seed}: {lsn} is in the stream"));
+        let mut at = watch
+            .transactions
+            .iter()
+            .filter(|seen| seen.commit.lsn == lsn);
+        let found = at
+            .next()
+            .unwrap_or_else(|| panic!("seed {seed}: {lsn} is in the stream"));
         // Deleting from `plain` cascades.
-        let strays = found.tables.iter().filter(|table| table.table.as_str() != name);
+        let strays = found
+            .tables
+            .iter()
+            .filter(|table| table.table.as_str() != name);
         let strays = strays.filter(|table| table.table.as_str() != "child");
-        assert_eq!(strays.count(), 0, "seed {seed}: {lsn} holds its own changes only");
+        assert_eq!(
+            strays.count(),
+            0,
+            "seed {seed}: {lsn} holds its own changes only"
+        );
     }
 }
 
@@ -329,7 +381,10 @@ async fn exact_for_random_sql_of_another_process() {
 #[test]
 fn python_writes() {
     let folder = Folder::new();
-    python(&folder.file(), "CREATE TABLE t(id); INSERT INTO t VALUES (1)");
+    python(
+        &folder.file(),
+        "CREATE TABLE t(id); INSERT INTO t VALUES (1)",
+    );
     let count: i64 = foreign(&folder.file())
         .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
         .unwrap();
