@@ -350,19 +350,19 @@ fn cache_limits(config: &Config) -> MemoryCacheLimits {
 fn greeting(config: &Config, gateway: &Gateway) -> String {
     let address = gateway.local_addr();
     let file = config.database.display();
-    let (table, order) = match config.demo {
+    let (hash, watch) = match config.demo {
         Some(_) => (
-            "tickets --where \"status = 'open'\"",
-            " --order \"id desc\"",
+            "#tickets?where=status:equals:open&order=id:desc&limit=20",
+            "tickets --where \"status = 'open'\" --order \"id desc\" --limit 20",
         ),
-        None => ("TABLE", ""),
+        None => ("", "TABLE"),
     };
     format!(
         "tidegate is ready: http://{address}\n\
          \n\
          \x20 database  {file}\n\
-         \x20 console   open the address above in a browser\n\
-         \x20 terminal  tidegate watch {table}{order} --limit 20 --url ws://{address}\n\
+         \x20 browser   http://{address}/{hash}\n\
+         \x20 terminal  tidegate watch {watch} --url ws://{address}\n\
          \x20 stop      Ctrl-C\n"
     )
 }

@@ -17,6 +17,7 @@ pub(super) const TICKET_COUNT: i64 = 2_000;
 pub(super) const OPEN_TICKET_COUNT: i64 = 45;
 
 const MINUTE: i64 = 60_000_000;
+const DAY: i64 = 24 * 60 * MINUTE;
 /// Microseconds between two orders of the past: the usual fifty thousand make about a year.
 const ORDER_GAP: i64 = 10 * MINUTE;
 const TICKET_GAP: i64 = 25 * MINUTE;
@@ -130,13 +131,13 @@ pub(super) fn first_rows(
 }
 
 fn customer(index: usize, random: &mut StdRng, now: i64) -> Columns {
-    let days = random.random_range(380..1_500);
+    let age = random.random_range(380 * DAY..1_500 * DAY);
     row([
         ("id", int(index as i64 + 1)),
         ("name", text(CUSTOMERS[index])),
         ("country", text(choose(COUNTRIES, random))),
         ("vip", Literal::Bool(random.random_ratio(1, 8))),
-        ("joined_at", time(now - days * 24 * 60 * MINUTE)),
+        ("joined_at", time(now - age)),
     ])
 }
 
@@ -251,7 +252,7 @@ pub(super) fn int(number: i64) -> Literal {
     Literal::Int(number.to_string())
 }
 
-/// A point in time as clients write it.
+/// A point in time as clients write it, in whole milliseconds, as most programs would.
 pub(super) fn time(micros: i64) -> Literal {
-    Literal::Text(format_timestamp(micros))
+    Literal::Text(format_timestamp(micros - micros.rem_euclid(1_000)))
 }

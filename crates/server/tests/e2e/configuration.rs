@@ -85,6 +85,10 @@ fn config_prints_each_value_with_its_place() {
     check("log", &["debug", "flag", "--log"]);
     check("pages", &["processor", "default"]);
     check("admin", &["-", "default"]);
+    check(
+        "database",
+        &["sqlite:./tidegate-data/tidegate.db", "default"],
+    );
 }
 
 /// A configuration that is refused is printed all the same, for whoever must mend it; the secret is not.
@@ -105,4 +109,27 @@ fn config_masks_secrets_and_says_what_is_wrong() {
     );
     assert!(stderr.contains("postgres://me:***@db/shop"), "{stderr}");
     assert!(!stdout.contains("hunter2") && !stderr.contains("hunter2"));
+}
+
+/// A key that cannot check tokens is refused before anything is made, and never shown.
+#[test]
+fn a_key_that_is_none_is_refused() {
+    let folder = Folder::new();
+    std::fs::write(folder.path().join("key"), "hunter2\n").expect("writable");
+    let check = |algorithm: &str, why: &str| {
+        let flags = ["--auth=jwt", "--jwt-key-file=key", algorithm];
+        let output = run(folder.path(), &[&["serve"][..], &flags].concat());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{stderr}");
+        let start = "tidegate: jwt_key_file is \"key\" (flag --jwt-key-file), ";
+        assert!(
+            stderr.starts_with(start) && stderr.contains(why),
+            "{stderr}"
+        );
+        assert!(!stderr.contains("hunter2"), "{stderr}");
+    };
+    check("--jwt-algorithm=HS256", "Hs256");
+    check("--jwt-algorithm=ES256", "Es256");
+    std::fs::remove_file(folder.path().join("key")).expect("it is there");
+    check("--jwt-algorithm=HS256", "cannot be read");
 }

@@ -80,14 +80,14 @@ impl Served {
     /// Starts the server in a folder, and waits until it says that it is ready.
     pub(crate) fn start_in(folder: Folder, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|&one| one.to_owned()).collect();
-        Self::start_owned(folder, arguments)
+        Self::start_owned(folder, "127.0.0.1:0", arguments)
     }
 
-    fn start_owned(folder: Folder, arguments: Vec<String>) -> Self {
+    fn start_owned(folder: Folder, listen: &str, arguments: Vec<String>) -> Self {
         let log = folder.path().join("log");
         let log = File::options().create(true).append(true).open(log);
         let mut command = tidegate(folder.path());
-        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        command.args(["serve", "--listen", listen]);
         let child = command
             .args(&arguments)
             .stdout(Stdio::piped())
@@ -128,6 +128,11 @@ impl Served {
         std::fs::read_to_string(self.folder().join("log")).unwrap_or_default()
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks over HTTP.
     pub(crate) fn get(&self, path: &str) -> Answer {
         get(self.address, path)
@@ -166,10 +171,11 @@ impl Served {
         self.start_again()
     }
 
-    /// Starts it again, on the same data, after it has ended.
+    /// Starts it again, on the same data and the same address, after it has ended.
     pub(crate) fn start_again(mut self) -> Self {
         let folder = self.folder.take().expect("until it is taken");
-        Self::start_owned(folder, std::mem::take(&mut self.arguments))
+        let listen = self.address.to_string();
+        Self::start_owned(folder, &listen, std::mem::take(&mut self.arguments))
     }
 }
 
@@ -222,11 +228,19 @@ impl Answer {
 
 /// One request, one answer, one connection.
 pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
+    ask(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nconnection: close\r\n"),
+    )
+}
+
+/// The same with a request line and headers of one's own.
+pub(crate) fn ask(address: SocketAddr, head: &str) -> Answer {
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream
         .set_read_timeout(Some(PATIENCE))
         .expect("it is a socket");
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    let request = format!("{head}host: {address}\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("it reads");
     let mut bytes = Vec::new();
     stream
@@ -255,6 +269,19 @@ impl Socket {
         loop {
             match self.0.read().expect("it is open") {
                 Message::Text(text) if text.contains(needle) => return text.to_string(),
+                Message::Close(frame) => panic!("closed with {frame:?} before {needle}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// All text frames before the one that holds this text.
+    pub(crate) fn texts_until(&mut self, needle: &str) -> Vec<String> {
+        let mut texts = Vec::new();
+        loop {
+            match self.0.read().expect("it is open") {
+                Message::Text(text) if text.contains(needle) => return texts,
+                Message::Text(text) => texts.push(text.to_string()),
                 Message::Close(frame) => panic!("closed with {frame:?} before {needle}"),
                 _ => {}
             }

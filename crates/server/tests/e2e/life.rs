@@ -3,7 +3,7 @@
 
 use std::net::TcpListener;
 
-use crate::harness::{Folder, OPEN_TICKETS, Served, get, run};
+use crate::harness::{Folder, OPEN_TICKETS, Served, ask, get, run};
 
 #[test]
 fn it_says_where_it_is_and_answers_over_http() {
@@ -126,4 +126,49 @@ fn every_metric_is_in_the_document() {
         count += 1;
     }
     assert!(count > 10, "{metrics}");
+}
+
+/// With tokens asked for, nobody gets in without one, and everybody may ask how the server is.
+#[test]
+fn without_a_token_nobody_gets_in() {
+    let folder = Folder::new();
+    let secret = "a secret of more than thirty-two bytes";
+    std::fs::write(folder.path().join("key"), secret).expect("writable");
+    let served = Served::start_in(folder, &["--auth=jwt", "--jwt-key-file=key"]);
+    let answer = ask(
+        served.address(),
+        "GET /?tenant=demo HTTP/1.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+    );
+    assert_eq!(answer.status, 401, "{}", answer.body);
+    assert_eq!(served.get("/health").status, 200);
+}
+
+/// Ctrl-C is as good as a service manager's signal.
+#[test]
+fn sigint_ends_it_too() {
+    let mut served = Served::start(&[]);
+    served.signal("INT");
+    assert_eq!(served.wait().code(), Some(0), "{}", served.log());
+}
+
+/// Two servers on one file would trim the log under each other.
+#[test]
+fn a_file_that_is_open_is_code_69() {
+    let served = Served::start(&[]);
+    let output = run(served.folder(), &["serve", "--listen", "127.0.0.1:0"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(69), "{stderr}");
+    assert!(stderr.contains("another Tidegate"), "{stderr}");
+}
+
+/// What a service manager reads from standard error is JSON when asked for, and nothing else.
+#[test]
+fn the_log_can_be_json() {
+    let mut served = Served::start(&["--log-format", "json"]);
+    served.signal("TERM");
+    served.wait();
+    let log = served.log();
+    let is_object = |line: &str| line.starts_with('{') && line.ends_with('}');
+    assert!(!log.is_empty() && log.lines().all(is_object), "{log}");
 }
