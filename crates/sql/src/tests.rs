@@ -1,1 +1,164 @@
+//! The text of statements. That they mean what the engine means is shown on a real database, by
+//! `tidegate-sqlite`; here it is how they look: every name quoted, every value a parameter, no more said
+//! than an index can follow.
 
+use std::sync::Arc;
+
+use tidegate_core::{
+    Column, ColumnType, FilterSpec, Group, KeysetSpec, LimitRule, Literal, ModifierSpec, Operator,
+    OrderSpec, Query, QuerySpec, Sort, TableName, TableSchema, Value,
+};
+
+use super::*;
+
+fn schema() -> Arc<TableSchema> {
+    let column = |name: &str, kind: ColumnType, nullable: bool| Column {
+        name: name.into(),
+        kind,
+        nullable,
+    };
+    let columns = vec![
+        column("id", ColumnType::WideInteger, false),
+        column("a\"b", ColumnType::Text, true),
+        column("at", ColumnType::Timestamp, false),
+    ];
+    let table = TableName::parse("t").expect("a name");
+    Arc::new(TableSchema::new(table, columns, vec![0]))
+}
+
+fn order(column: &str, sort: Sort) -> OrderSpec {
+    OrderSpec {
+        column: column.to_owned(),
+        sort,
+    }
+}
+
+fn from(column: &str, value: Literal) -> KeysetSpec {
+    KeysetSpec {
+        column: column.to_owned(),
+        value,
+    }
+}
+
+fn check(spec: &QuerySpec, after_from: &str, parameters: usize) {
+    let query = Query::from_spec(spec, &schema(), LimitRule::READ).expect("a query");
+    let window = Window {
+        limit: 5,
+        offset: 0,
+    };
+    let statement = select(Dialect::Sqlite, "x\"y", &query, window).expect("not too large");
+    let expected = format!("SELECT \"id\", \"a\"\"b\", \"at\" FROM \"x\"\"y\"{after_from}");
+    assert_eq!(statement.text, expected);
+    assert_eq!(statement.parameters.len(), parameters);
+}
+
+fn test(column: &str, operator: Operator, value: Literal) -> FilterSpec {
+    FilterSpec::Test {
+        column: column.to_owned(),
+        operator,
+        value: Some(value),
+        modifier: ModifierSpec::default(),
+    }
+}
+
+/// Without anything: by primary key, and nothing that would keep SQLite from using its index.
+#[test]
+fn plainest() {
+    check(&QuerySpec::default(), " ORDER BY \"id\" ASC LIMIT ?1", 1);
+}
+
+/// NULLs are placed where there can be some; types that SQLite keeps in several forms go through a
+/// function; text compares by bytes.
+#[test]
+fn orders() {
+    let spec = QuerySpec {
+        order: vec![
+            order("a\"b", Sort::DescDefault),
+            order("at", Sort::AscNullsFirst),
+        ],
+        ..QuerySpec::default()
+    };
+    let expected = " ORDER BY \"a\"\"b\" COLLATE BINARY DESC NULLS FIRST, \
+                    tidegate_micros(\"at\") ASC, \"id\" ASC LIMIT ?1";
+    check(&spec, expected, 1);
+}
+
+/// A keyset says its first key as a plain range as well, and each value is one parameter.
+#[test]
+fn keysets() {
+    let mut spec = QuerySpec {
+        keyset: vec![from("id", Literal::Number("7".to_owned()))],
+        ..QuerySpec::default()
+    };
+    check(
+        &spec,
+        " WHERE \"id\" >= ?1 AND ((\"id\" > ?1)) ORDER BY \"id\" ASC LIMIT ?2",
+        2,
+    );
+    spec.order = vec![order("a\"b", Sort::AscNullsLast)];
+    spec.keyset = vec![
+        from("a\"b", Literal::Text("x".to_owned())),
+        from("id", Literal::Number("7".to_owned())),
+    ];
+    let expected = " WHERE (((\"a\"\"b\" COLLATE BINARY > ?1 OR \"a\"\"b\" IS NULL) \
+                    OR (\"a\"\"b\" COLLATE BINARY = ?1 AND (\"id\" > ?2)))) \
+                    ORDER BY \"a\"\"b\" COLLATE BINARY ASC NULLS LAST, \"id\" ASC LIMIT ?3";
+    check(&spec, expected, 3);
+}
+
+/// Long groups become trees of little depth, and what is too large for a statement is refused.
+#[test]
+fn large_filters() {
+    let members = |count: usize| {
+        (0..count)
+            .map(|at| test("id", Operator::Equals, Literal::Number(at.to_string())))
+            .collect()
+    };
+    let filter = |filter: FilterSpec| {
+        let spec = QuerySpec {
+            filter: Some(filter),
+            ..QuerySpec::default()
+        };
+        let query = Query::from_spec(&spec, &schema(), LimitRule::READ).expect("a query");
+        count(Dialect::Sqlite, "t", query.schema(), query.filter())
+    };
+    let text = filter(FilterSpec::Group(Group::Or, members(900)))
+        .expect("not too large")
+        .text;
+    let mut depth = 0_i32;
+    let deepest = text.chars().map(|c| {
+        depth += i32::from(c == '(') - i32::from(c == ')');
+        depth
+    });
+    assert!(deepest.max() < Some(15), "{text}");
+    let list = Literal::List(
+        (0..8_000)
+            .map(|at| Literal::Number(at.to_string()))
+            .collect(),
+    );
+    let lists = (0..5).map(|at| {
+        let not = test("id", Operator::NotEquals, Literal::Number(at.to_string()));
+        let list = test("id", Operator::InList, list.clone());
+        FilterSpec::Group(Group::Or, vec![not, list])
+    });
+    assert!(filter(FilterSpec::Group(Group::And, lists.collect())).is_err());
+}
+
+/// Names and values of writes.
+#[test]
+fn writes() {
+    let schema = schema();
+    let (id, text) = ((0, Value::Int(1)), (1, Value::text("'; --")));
+    let statement = update(Dialect::Sqlite, "t", &schema, &[id], &[text]).expect("not too large");
+    assert_eq!(
+        statement.text,
+        "UPDATE \"t\" SET \"a\"\"b\" = ?1 WHERE \"id\" = ?2 RETURNING \"id\", \"a\"\"b\", \"at\""
+    );
+    assert_eq!(statement.parameters, [Value::text("'; --"), Value::Int(1)]);
+    let statement = insert(Dialect::Sqlite, "t", &schema, &[]).expect("not too large");
+    assert!(
+        statement
+            .text
+            .starts_with("INSERT INTO \"t\" DEFAULT VALUES RETURNING")
+    );
+}

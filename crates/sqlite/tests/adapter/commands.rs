@@ -3,48 +3,21 @@
 use std::path::Path;
 
 use tidegate_core::{
-    Aggregates, Aggregation, ColumnDefinition, ColumnType, Command, CommandError, FilterSpec,
-    KeySpec, Literal, Lsn, ModifierSpec, Numeric, Operator, OrderSpec, Outcome, QuerySpec, Reply,
-    Row, Selection, Sort, TableDefinition, Tenancy, TenantId, Value,
+    Aggregates, Aggregation, Command, CommandError, FilterSpec, KeySpec, Literal, Lsn,
+    ModifierSpec, Numeric, Operator, OrderSpec, Outcome, QuerySpec, Reply, Row, Selection, Sort,
+    Value,
 };
 use tidegate_ports::{Database, DatabaseError};
 use tidegate_sqlite::SqliteDatabase;
 
-use crate::harness::{Folder, config, describe, foreign, run, table, tenant, until};
+use crate::harness::{
+    Folder, add, by, config, error, foreign, key, number, row, rows, run, table, tenant, text,
+    until,
+};
 
 fn open(path: &Path, sql: &str) -> SqliteDatabase {
     foreign(path).execute_batch(sql).unwrap();
     SqliteDatabase::open(config(path)).unwrap()
-}
-
-fn text(text: &str) -> Literal {
-    Literal::Text(text.to_owned())
-}
-
-fn number(text: &str) -> Literal {
-    Literal::Number(text.to_owned())
-}
-
-fn row(values: &[(&str, Literal)]) -> Vec<(String, Literal)> {
-    values
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), value.clone()))
-        .collect()
-}
-
-fn key(text: &str) -> KeySpec {
-    KeySpec {
-        column: None,
-        text: text.to_owned(),
-        parts: None,
-    }
-}
-
-fn by(column: &str, text: &str) -> KeySpec {
-    KeySpec {
-        column: Some(column.to_owned()),
-        ..key(text)
-    }
 }
 
 fn composite(parts: &[Literal]) -> KeySpec {
@@ -52,28 +25,6 @@ fn composite(parts: &[Literal]) -> KeySpec {
         column: None,
         text: "[…]".to_owned(),
         parts: Some(parts.to_vec()),
-    }
-}
-
-async fn add(
-    db: &SqliteDatabase,
-    name: &str,
-    values: &[(&str, Literal)],
-) -> Result<Reply, DatabaseError> {
-    run(db, Command::AddSingle(table(name), row(values))).await
-}
-
-fn rows(reply: &Reply) -> &[Row] {
-    match &reply.outcome {
-        Outcome::Rows { rows, .. } | Outcome::Page { rows, .. } => rows,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn error(result: Result<Reply, DatabaseError>) -> CommandError {
-    match result {
-        Err(DatabaseError::Command(error)) => error,
-        other => panic!("{other:?}"),
     }
 }
 
@@ -283,107 +234,82 @@ async fn keys() {
     assert_eq!(reply.outcome, Outcome::Bool(true));
 }
 
-/// Refusals say what is wrong in the client's words, and nothing of a refused write stays.
+const REFUSING: &str = "
+    CREATE TABLE t(id INTEGER PRIMARY KEY, u INT UNIQUE, n TEXT NOT NULL DEFAULT '', d DECIMAL,
+        f REAL, c INT CHECK (c > 0), r INT REFERENCES t, g INT AS (u + 1));
+    INSERT INTO t(id, u) VALUES (1, 1);
+    CREATE TRIGGER unlucky BEFORE INSERT ON t WHEN NEW.u = 13 BEGIN
+        SELECT RAISE(ABORT, 'unlucky'); END;
+    CREATE TRIGGER all_gone BEFORE INSERT ON t WHEN NEW.u = 14 BEGIN
+        SELECT RAISE(ROLLBACK, 'no'); END;
+    CREATE VIEW v AS SELECT id, u FROM t;
+    CREATE TABLE nokey(a INT, b TEXT);
+";
+
+/// Refused rows say what is wrong in the client's words, and nothing of them stays.
 #[tokio::test]
-async fn refusals() {
+async fn refused_rows() {
     let folder = Folder::new();
-    let db = open(
-        &folder.file(),
-        "CREATE TABLE t(id INTEGER PRIMARY KEY, u INT UNIQUE, n TEXT NOT NULL DEFAULT '', d DECIMAL,
-            f REAL, c INT CHECK (c > 0), r INT REFERENCES t, g INT AS (u + 1));
-         INSERT INTO t(id, u) VALUES (1, 1);
-         CREATE TRIGGER no BEFORE INSERT ON t WHEN NEW.u = 13 BEGIN SELECT RAISE(ABORT, 'unlucky'); END;
-         CREATE TRIGGER all_gone BEFORE INSERT ON t WHEN NEW.u = 14 BEGIN SELECT RAISE(ROLLBACK, 'no'); END;
-         CREATE VIEW v AS SELECT id, u FROM t;
-         CREATE TABLE nokey(a INT, b TEXT);",
-    );
-    let said = async |values: &[(&str, Literal)]| error(add(&db, "t", values).await).to_string();
-    assert_eq!(
-        said(&[("u", number("1"))]).await,
-        "table t has a row with the same u already"
-    );
-    assert_eq!(
-        said(&[("id", number("1"))]).await,
-        "table t has a row with the same id already"
-    );
-    assert_eq!(
-        said(&[("n", Literal::Null)]).await,
-        "column n of table t must not be NULL"
-    );
-    assert_eq!(
-        said(&[("c", number("0"))]).await,
-        "a check of table t failed: c > 0"
-    );
-    assert!(
-        said(&[("r", number("5"))])
-            .await
-            .contains("refer to a row that is not there")
-    );
-    assert_eq!(said(&[("u", number("13"))]).await, "unlucky");
-    assert_eq!(said(&[("u", number("14"))]).await, "no");
-    assert!(
-        said(&[("d", number("0.12345678901234567890"))])
-            .await
-            .contains("exactly")
-    );
-    assert!(
-        said(&[("f", text("NaN"))])
-            .await
-            .contains("cannot hold NaN")
-    );
-    assert!(said(&[("g", number("1"))]).await.contains("computed"));
-    assert!(said(&[("u", number("1.5"))]).await.contains("whole number"));
-    assert!(
-        said(&[("u", number("5")), ("u", number("6"))])
-            .await
-            .contains("twice")
-    );
-    assert!(matches!(
-        error(add(&db, "t", &[("x", number("1"))]).await),
-        CommandError::Query(_)
-    ));
-    assert!(matches!(
-        error(add(&db, "none", &[]).await),
-        CommandError::UnknownTable(_)
-    ));
-    assert!(matches!(
-        error(add(&db, "_tidegate_log", &[]).await),
-        CommandError::UnknownTable(_)
-    ));
-    assert!(matches!(
-        error(add(&db, "v", &[]).await),
-        CommandError::UnsupportedTable(_)
-    ));
+    let db = open(&folder.file(), REFUSING);
+    for (column, value, said) in [
+        (
+            "u",
+            number("1"),
+            "table t has a row with the same u already",
+        ),
+        (
+            "id",
+            number("1"),
+            "table t has a row with the same id already",
+        ),
+        ("n", Literal::Null, "column n of table t must not be NULL"),
+        ("c", number("0"), "a check of table t failed: c > 0"),
+        ("r", number("5"), "would refer to a row that is not there"),
+        ("u", number("13"), "unlucky"),
+        ("u", number("14"), "no"),
+        ("d", number("0.12345678901234567890"), "exactly"),
+        ("f", text("NaN"), "cannot hold NaN"),
+        ("g", number("1"), "computed"),
+        ("u", number("1.5"), "whole number"),
+        ("x", number("1"), "table t has no column \"x\""),
+    ] {
+        let refused = error(add(&db, "t", &[(column, value)]).await).to_string();
+        assert!(refused.contains(said), "{column}: {refused}");
+    }
+    let twice = add(&db, "t", &[("u", number("5")), ("u", number("6"))]).await;
+    assert!(error(twice).to_string().contains("twice"));
+    let read = run(&db, Command::GetData(table("t"), Selection::default())).await;
+    assert_eq!(rows(&read.unwrap()).len(), 1, "nothing of it stayed");
+}
+
+/// Tables that are not there, or not to be written to or watched.
+#[tokio::test]
+async fn refused_tables() {
+    let folder = Folder::new();
+    let db = open(&folder.file(), REFUSING);
+    for (name, expected) in [
+        ("none", "there is no table none"),
+        ("_tidegate_log", "there is no table _tidegate_log"),
+        ("T", "there is no table T"),
+        ("v", "v is a view: it cannot be written to"),
+    ] {
+        assert_eq!(error(add(&db, name, &[]).await).to_string(), expected);
+    }
     let empty = Command::UpdateSingle(table("t"), key("1"), Vec::new());
     assert!(matches!(
         error(run(&db, empty).await),
         CommandError::BadCommand(_)
     ));
-    let read = run(&db, Command::GetData(table("t"), Selection::default()))
-        .await
-        .unwrap();
-    assert_eq!(rows(&read).len(), 1, "nothing of it stayed");
     for name in ["v", "nokey"] {
-        let refused = db.describe(&tenant(), &table(name)).await;
-        assert!(
-            matches!(
-                refused,
-                Err(DatabaseError::Command(CommandError::UnsupportedTable(_)))
-            ),
-            "{name}"
-        );
+        match db.describe(&tenant(), &table(name)).await {
+            Err(DatabaseError::Command(CommandError::UnsupportedTable(_))) => {}
+            other => panic!("{name}: {other:?}"),
+        }
     }
-    let read = run(&db, Command::GetData(table("v"), Selection::default()))
-        .await
-        .unwrap();
-    assert_eq!(rows(&read).len(), 1, "a view can be read once");
-    assert!(
-        add(&db, "nokey", &[("a", number("1"))])
-            .await
-            .unwrap()
-            .lsn
-            .is_some()
-    );
+    let read = run(&db, Command::GetData(table("v"), Selection::default())).await;
+    assert_eq!(rows(&read.unwrap()).len(), 1, "a view can be read once");
+    let added = add(&db, "nokey", &[("a", number("1"))]).await.unwrap();
+    assert!(added.lsn.is_some());
 }
 
 /// GET_DATA has its own limits, skips its offset, and names its order.
@@ -436,24 +362,36 @@ async fn get_data() {
     ));
 }
 
-/// Aggregates are exact, and NULL counts for nothing.
+const AGGREGATED: &str = "
+    CREATE TABLE t(id INTEGER PRIMARY KEY, i BIGINT, n NUMERIC, f REAL, s TEXT, m TIMESTAMP);
+    INSERT INTO t VALUES
+        (1, 9223372036854775807, 0.1, 0.5, 'b', '2026-01-01 00:00'),
+        (2, 9223372036854775807, 0.2, 0.25, 'B', '2026-01-01T01:00:00+02:00'),
+        (3, NULL, NULL, NULL, NULL, NULL)";
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn decimal(text: &str) -> Option<Numeric> {
+    Some(Numeric::parse(text).unwrap())
+}
+
+async fn aggregate(db: &SqliteDatabase, wanted: Aggregation) -> Result<Aggregates, DatabaseError> {
+    match run(db, Command::RunAggregation(table("t"), wanted))
+        .await?
+        .outcome
+    {
+        Outcome::Aggregates(found) => Ok(found),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Aggregates are exact.
 #[tokio::test]
 async fn aggregates() {
     let folder = Folder::new();
-    let db = open(
-        &folder.file(),
-        "CREATE TABLE t(id INTEGER PRIMARY KEY, i BIGINT, n NUMERIC, f REAL, s TEXT, m TIMESTAMP);
-         INSERT INTO t VALUES
-            (1, 9223372036854775807, 0.1, 0.5, 'b', '2026-01-01 00:00'),
-            (2, 9223372036854775807, 0.2, 0.25, 'B', '2026-01-01T01:00:00+02:00'),
-            (3, NULL, NULL, NULL, NULL, NULL)",
-    );
-    let names = |names: &[&str]| {
-        names
-            .iter()
-            .map(|name| (*name).to_owned())
-            .collect::<Vec<_>>()
-    };
+    let db = open(&folder.file(), AGGREGATED);
     let wanted = Aggregation {
         sum: names(&["i", "n", "f"]),
         average: names(&["n", "f"]),
@@ -461,337 +399,58 @@ async fn aggregates() {
         maximum: names(&["s", "i"]),
         filter: None,
     };
-    let aggregate =
-        async |wanted: Aggregation| match run(&db, Command::RunAggregation(table("t"), wanted))
-            .await?
-            .outcome
-        {
-            Outcome::Aggregates(found) => Ok(found),
-            other => panic!("{other:?}"),
-        };
-    let decimal = |text: &str| Some(Numeric::parse(text).unwrap());
-    let found: Result<Aggregates, DatabaseError> = aggregate(wanted.clone()).await;
-    let found = found.unwrap();
+    let found = aggregate(&db, wanted).await.unwrap();
     assert_eq!(found.count, 3);
     let values = |list: &[(String, Option<Numeric>)]| {
         list.iter()
             .map(|(_, value)| value.clone())
             .collect::<Vec<_>>()
     };
-    assert_eq!(
-        values(&found.sum),
-        [
-            decimal("18446744073709551614"),
-            decimal("0.3"),
-            decimal("0.75")
-        ]
-    );
+    let sums = [
+        decimal("18446744073709551614"),
+        decimal("0.3"),
+        decimal("0.75"),
+    ];
+    assert_eq!(values(&found.sum), sums);
     assert_eq!(values(&found.average), [decimal("0.15"), decimal("0.375")]);
     assert_eq!(found.minimum[0].1, Value::text("B"));
     assert_eq!(found.minimum[1].1, Value::Timestamp(1_767_222_000_000_000));
     assert_eq!(found.maximum[1].1, Value::Int(i64::MAX));
-    let mut filtered = wanted;
-    filtered.filter = Some(FilterSpec::Test {
+}
+
+/// NULL counts for nothing, the count is always there, and what has no sum is refused.
+#[tokio::test]
+async fn aggregates_of_nothing() {
+    let folder = Folder::new();
+    let db = open(&folder.file(), AGGREGATED);
+    let nulls = FilterSpec::Test {
         column: "s".to_owned(),
         operator: Operator::IsNull,
         value: None,
         modifier: ModifierSpec::default(),
-    });
-    let found = aggregate(filtered).await.unwrap();
+    };
+    let wanted = Aggregation {
+        sum: names(&["i"]),
+        maximum: names(&["s"]),
+        filter: Some(nulls.clone()),
+        ..Aggregation::default()
+    };
+    let found = aggregate(&db, wanted).await.unwrap();
     assert_eq!(
         (found.count, &found.sum[0].1, &found.maximum[0].1),
         (1, &None, &Value::Null)
     );
+    let counted = Aggregation {
+        filter: Some(nulls),
+        ..Aggregation::default()
+    };
+    assert_eq!(aggregate(&db, counted).await.unwrap().count, 1);
     let odd = Aggregation {
         sum: names(&["s"]),
         ..Aggregation::default()
     };
-    assert!(matches!(
-        aggregate(odd).await,
-        Err(DatabaseError::Command(CommandError::BadCommand(_)))
-    ));
-}
-
-fn column(
-    name: &str,
-    data_type: &str,
-    constraints: &[&str],
-    options: &[(&str, &str)],
-) -> ColumnDefinition {
-    ColumnDefinition {
-        name: name.to_owned(),
-        data_type: data_type.to_owned(),
-        nullable: true,
-        constraints: constraints.iter().map(|name| (*name).to_owned()).collect(),
-        options: options
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect(),
+    match aggregate(&db, odd).await {
+        Err(DatabaseError::Command(CommandError::BadCommand(_))) => {}
+        other => panic!("{other:?}"),
     }
-}
-
-fn definition(columns: Vec<ColumnDefinition>) -> TableDefinition {
-    TableDefinition {
-        columns,
-        comment: None,
-        options: Vec::new(),
-    }
-}
-
-/// A table that was created is one of the tenant's at once, with the types that were asked for, and its
-/// changes are in the stream.
-#[tokio::test]
-async fn create_table() {
-    let folder = Folder::new();
-    let db = SqliteDatabase::open(config(&folder.file())).unwrap();
-    let mut stream = db.changes().await.unwrap();
-    let types = [
-        ("serial", ColumnType::WideInteger),
-        ("varchar", ColumnType::Text),
-        ("bigInt", ColumnType::BigInt),
-        ("smallInt", ColumnType::SmallInt),
-        ("decimal", ColumnType::Numeric),
-        ("doublePrecision", ColumnType::Double),
-        ("timestamptz", ColumnType::Timestamp),
-        ("date", ColumnType::Date),
-        ("boolean", ColumnType::Boolean),
-        ("bytea", ColumnType::Bytea),
-        ("jsonb", ColumnType::Json),
-        ("uuid", ColumnType::Text),
-        ("text", ColumnType::Text),
-    ];
-    let mut columns: Vec<ColumnDefinition> = types
-        .iter()
-        .map(|(name, _)| column(&format!("a {name}"), name, &[], &[]))
-        .collect();
-    columns[0].constraints = vec!["primaryKey".to_owned()];
-    columns[1] = column(
-        "a varchar",
-        "varchar",
-        &["unique", "default"],
-        &[("length", "9"), ("default", "it's")],
-    );
-    columns[6].options = vec![("default".to_owned(), "now()".to_owned())];
-    columns[8] = column(
-        "a boolean",
-        "boolean",
-        &["notNull", "indexed"],
-        &[("default", "true")],
-    );
-    let create = Command::CreateTable(table("new one"), definition(columns));
-    let reply = run(&db, create.clone()).await.unwrap();
-    assert_eq!(reply.outcome, Outcome::Bool(true));
-    assert!(reply.lsn.is_some());
-    let schema = describe(&db, "new one").await;
-    let kinds: Vec<ColumnType> = schema
-        .columns()
-        .iter()
-        .map(|column| column.kind.clone())
-        .collect();
-    assert_eq!(kinds, types.map(|(_, kind)| kind));
-    let reply = add(
-        &db,
-        "new one",
-        &[("a uuid", text("12345678901234567890123456789012"))],
-    )
-    .await
-    .unwrap();
-    let row = &rows(&reply)[0];
-    assert_eq!(
-        (&row[0], &row[1], &row[8]),
-        (&Value::Int(1), &Value::text("it's"), &Value::Bool(true))
-    );
-    assert_eq!(row[11], Value::text("12345678901234567890123456789012"));
-    assert!(matches!(row[6], Value::Timestamp(_)));
-    let seen = until(&mut stream, reply.lsn.unwrap()).await;
-    assert_eq!(
-        seen.last().unwrap().tables[0].rows.as_ref().unwrap().len(),
-        1
-    );
-    assert!(matches!(
-        error(run(&db, create).await),
-        CommandError::Constraint(_)
-    ));
-    let exists = |name: &str| run(&db, Command::TableExists(table(name)));
-    assert_eq!(
-        exists("new one").await.unwrap().outcome,
-        Outcome::Bool(true)
-    );
-    assert_eq!(
-        exists("New One").await.unwrap().outcome,
-        Outcome::Bool(false)
-    );
-    for bad in [
-        definition(Vec::new()),
-        definition(vec![column("a", "interval", &[], &[])]),
-        definition(vec![column("a", "text", &["exclusion"], &[])]),
-        definition(vec![column("a", "text", &[], &[("check", "1=1")])]),
-        definition(vec![column(
-            "a",
-            "integer",
-            &[],
-            &[("default", "1); DROP TABLE x")],
-        )]),
-        definition(vec![
-            column("a", "text", &[], &[]),
-            column("A", "text", &[], &[]),
-        ]),
-        definition(vec![column("", "text", &[], &[])]),
-        definition(vec![column("a", "serial", &[], &[])]),
-    ] {
-        let refused = error(run(&db, Command::CreateTable(table("bad"), bad.clone())).await);
-        assert!(
-            matches!(refused, CommandError::BadCommand(_)),
-            "{bad:?}: {refused:?}"
-        );
-    }
-    for reserved in ["_tidegate_x", "sqlite_x", "SQLITE_y"] {
-        let create = Command::CreateTable(
-            table(reserved),
-            definition(vec![column("a", "text", &[], &[])]),
-        );
-        assert!(matches!(
-            error(run(&db, create).await),
-            CommandError::BadCommand(_)
-        ));
-    }
-}
-
-/// Names and values that look like SQL are names and values.
-#[tokio::test]
-async fn hostile_names() {
-    let folder = Folder::new();
-    let db = SqliteDatabase::open(config(&folder.file())).unwrap();
-    let mut stream = db.changes().await.unwrap();
-    let hostile = [
-        "a\"; DROP TABLE t; --",
-        "a'b",
-        "[x]",
-        "`",
-        "NEW.x",
-        "select",
-        "\"\"",
-        "a) VALUES (1); --",
-        "?1",
-        "é\u{202e}",
-        "rowid",
-    ];
-    for name in hostile {
-        let mut columns = vec![column("id", "integer", &["primaryKey"], &[])];
-        columns.extend(
-            hostile
-                .iter()
-                .map(|name| column(name, "text", &["unique"], &[])),
-        );
-        let create = Command::CreateTable(table(name), definition(columns));
-        assert_eq!(
-            run(&db, create).await.unwrap().outcome,
-            Outcome::Bool(true),
-            "{name}"
-        );
-        let values: Vec<(&str, Literal)> = hostile.iter().map(|name| (*name, text(name))).collect();
-        let reply = add(&db, name, &values).await.unwrap();
-        assert_eq!(rows(&reply)[0][1], Value::text(hostile[0]));
-        let found = run(
-            &db,
-            Command::GetSingle(table(name), by(hostile[0], hostile[0])),
-        )
-        .await;
-        assert!(matches!(
-            found.unwrap().outcome,
-            Outcome::Row { row: Some(_), .. }
-        ));
-        let query = QuerySpec {
-            filter: Some(FilterSpec::Test {
-                column: hostile[3].to_owned(),
-                operator: Operator::Contains,
-                value: Some(text("`")),
-                modifier: ModifierSpec::default(),
-            }),
-            order: vec![OrderSpec {
-                column: hostile[7].to_owned(),
-                sort: Sort::DescDefault,
-            }],
-            ..QuerySpec::default()
-        };
-        let read = run(
-            &db,
-            Command::GetData(table(name), Selection { query, offset: 0 }),
-        )
-        .await;
-        assert_eq!(rows(&read.unwrap()).len(), 1);
-        let seen = until(&mut stream, reply.lsn.unwrap()).await;
-        assert_eq!(seen.last().unwrap().tables[0].table, table(name));
-    }
-    let tables = run(&db, Command::ListTables).await.unwrap().outcome;
-    let Outcome::Tables(tables) = tables else {
-        panic!()
-    };
-    assert_eq!(tables.len(), hostile.len());
-    assert!(tables.iter().all(|table| table.refusal.is_none()));
-}
-
-/// A tenant reaches its own tables only, and the database's inner ones not at all.
-#[tokio::test]
-async fn tenants_are_apart() {
-    let folder = Folder::new();
-    let path = folder.file();
-    foreign(&path)
-        .execute_batch(
-            "CREATE TABLE demo_t(id INTEGER PRIMARY KEY); INSERT INTO demo_t VALUES (1);
-             CREATE TABLE other_t(id INTEGER PRIMARY KEY);
-             CREATE TABLE alone(id INTEGER PRIMARY KEY)",
-        )
-        .unwrap();
-    let mut prefixed = config(&path);
-    prefixed.tenancy = Tenancy::Prefix;
-    let db = SqliteDatabase::open(prefixed).unwrap();
-    let mut stream = db.changes().await.unwrap();
-    let list = async |name: &str| {
-        let tenant = TenantId::parse(name).unwrap();
-        match db
-            .execute(&tenant, Command::ListTables)
-            .await
-            .unwrap()
-            .outcome
-        {
-            Outcome::Tables(tables) => tables.len(),
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!((list("demo").await, list("other").await), (1, 1));
-    assert_eq!(
-        (
-            list("sqlite").await,
-            list("demo_t").await,
-            list("Demo").await
-        ),
-        (0, 0, 0)
-    );
-    let sqlite = TenantId::parse("sqlite").unwrap();
-    for name in ["schema", "sequence", "master"] {
-        let read = Command::GetData(table(name), Selection::default());
-        assert!(matches!(
-            error(db.execute(&sqlite, read).await),
-            CommandError::UnknownTable(_)
-        ));
-    }
-    foreign(&path)
-        .execute_batch("INSERT INTO other_t VALUES (5); INSERT INTO alone VALUES (1)")
-        .unwrap();
-    let lsn = add(&db, "t", &[]).await.unwrap().lsn.unwrap();
-    let seen = until(&mut stream, lsn).await;
-    let mut changes = seen.iter().flat_map(|seen| &seen.tables);
-    assert_eq!(changes.next().unwrap().tenant.as_str(), "other");
-    assert_eq!(changes.next().unwrap().tenant.as_str(), "demo");
-    assert!(
-        changes.next().is_none(),
-        "a table of nobody is not captured"
-    );
-    let create = Command::CreateTable(
-        table("mine"),
-        definition(vec![column("a", "text", &[], &[])]),
-    );
-    run(&db, create).await.unwrap();
-    assert_eq!((list("demo").await, list("other").await), (2, 1));
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use tidegate_core::{
-    Command, LimitRule, Lsn, Query, QuerySpec, Reply, Row, RowChange, TableName, TableSchema,
-    Tenancy, TenantId, Transaction, Value,
+    Command, CommandError, KeySpec, LimitRule, Literal, Lsn, Outcome, Query, QuerySpec, Reply, Row,
+    RowChange, TableName, TableSchema, Tenancy, TenantId, Transaction, Value,
 };
 use tidegate_ports::{ChangeStream, Database, DatabaseError, Snapshot, SnapshotRequest};
 use tidegate_sqlite::{SqliteConfig, SqliteDatabase};
@@ -181,4 +181,56 @@ impl Model {
 
 fn name(key: &[Value]) -> String {
     format!("{key:?}")
+}
+
+pub(crate) fn text(text: &str) -> Literal {
+    Literal::Text(text.to_owned())
+}
+
+pub(crate) fn number(text: &str) -> Literal {
+    Literal::Number(text.to_owned())
+}
+
+pub(crate) fn row(values: &[(&str, Literal)]) -> Vec<(String, Literal)> {
+    values
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()))
+        .collect()
+}
+
+pub(crate) fn key(text: &str) -> KeySpec {
+    KeySpec {
+        column: None,
+        text: text.to_owned(),
+        parts: None,
+    }
+}
+
+pub(crate) fn by(column: &str, text: &str) -> KeySpec {
+    KeySpec {
+        column: Some(column.to_owned()),
+        ..key(text)
+    }
+}
+
+pub(crate) async fn add(
+    db: &SqliteDatabase,
+    name: &str,
+    values: &[(&str, Literal)],
+) -> Result<Reply, DatabaseError> {
+    run(db, Command::AddSingle(table(name), row(values))).await
+}
+
+pub(crate) fn rows(reply: &Reply) -> &[Row] {
+    match &reply.outcome {
+        Outcome::Rows { rows, .. } | Outcome::Page { rows, .. } => rows,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn error(result: Result<Reply, DatabaseError>) -> CommandError {
+    match result {
+        Err(DatabaseError::Command(error)) => error,
+        other => panic!("{other:?}"),
+    }
 }

@@ -156,9 +156,7 @@ async fn large_transactions() {
     let mut stream = db.changes().await.unwrap();
     for (count, kept) in [(10_000, true), (10_001, false)] {
         foreign(&path)
-            .execute_batch(&format!(
-                "BEGIN; DELETE FROM t; DELETE FROM s; INSERT INTO s VALUES (1); COMMIT"
-            ))
+            .execute_batch("BEGIN; DELETE FROM t; DELETE FROM s; INSERT INTO s VALUES (1); COMMIT")
             .unwrap();
         until(&mut stream, log_end(&path)).await;
         foreign(&path)

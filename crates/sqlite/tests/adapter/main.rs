@@ -6,6 +6,7 @@ mod harness;
 
 mod answers;
 mod commands;
+mod creating;
 mod life;
 mod random;
 mod schema;

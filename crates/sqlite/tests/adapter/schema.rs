@@ -373,3 +373,43 @@ async fn unreadable_keys() {
     let read = run(&db, Command::GetData(table("t"), Selection::default())).await;
     assert!(read.is_ok(), "the form we write is the one we read");
 }
+
+/// A table that is wider than any before makes room in the log, and nothing that is still unread there is
+/// lost, doubled or moved.
+#[tokio::test]
+async fn widening_keeps_what_is_unread() {
+    let folder = Folder::new();
+    let path = folder.file();
+    let (db, mut stream) = open(&path, "CREATE TABLE t(id INTEGER PRIMARY KEY, x)").await;
+    let schema = describe(&db, "t").await;
+    let columns: Vec<String> = (0..200).map(|at| format!("c{at} INT NOT NULL")).collect();
+    let names: Vec<String> = (0..9).map(|at| format!("c{at}")).collect();
+    foreign(&path)
+        .execute_batch(&format!(
+            "INSERT INTO t VALUES (1, 'é'), (2, x'00');
+             CREATE TABLE wide({}, PRIMARY KEY({}));
+             INSERT INTO t VALUES (3, 0.1)",
+            columns.join(", "),
+            names.join(", ")
+        ))
+        .unwrap();
+    let before = log_end(&path);
+    let wide = describe(&db, "wide").await;
+    let values = vec!["7"; 200].join(", ");
+    foreign(&path)
+        .execute_batch(&format!(
+            "INSERT INTO wide VALUES ({values}); DELETE FROM t WHERE id = 2"
+        ))
+        .unwrap();
+    assert!(log_end(&path) > before, "positions go on");
+    let (mut model, mut wide_model) = (Model::default(), Model::default());
+    for transaction in until(&mut stream, log_end(&path)).await {
+        model.apply(&schema, &transaction).unwrap();
+        // The table's own beginning is a reset.
+        let _ = wide_model.apply(&wide, &transaction);
+    }
+    let end = snapshot(&db, &schema).await.unwrap();
+    assert_eq!(model, Model::of(&schema, &end.rows));
+    let end = snapshot(&db, &wide).await.unwrap();
+    assert_eq!(wide_model, Model::of(&wide, &end.rows));
+}
