@@ -12,7 +12,7 @@ use tidegate_core::{QuerySpec, RoutingKey};
 use tidegate_ports::{Bus, Record, Topic};
 use tidegate_protocol::{ControlRecord, Want};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 /// Commands that may wait. A herd of new queries is absorbed; past it shards come back later.
@@ -81,7 +81,7 @@ impl Interest {
             _ = wait => {}
             () = shutdown.cancelled() => return,
         }
-        let mut ticks = interval(TICK);
+        let mut ticks = interval_at(Instant::now() + TICK, TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(PUBLISH_MAX);
         loop {

@@ -433,21 +433,21 @@ async fn defect_8_a_slow_client_is_reset_in_order() {
 async fn a_slow_client_may_ask_to_be_closed() {
     let mut config = config();
     config.limits.outbox.bytes_max = 100_000;
+    config.limits.drain_timeout = std::time::Duration::from_secs(5);
     let mut world = World::with(config, MemoryBusLimits::default()).await;
-    let mut client = world.connect().await;
-    client.subscribe("a", json!({"slow": "close"})).await;
-    client.expect("ack").await;
-    let key = world.next_wish().await;
-    world
-        .publish(&key, &[page(at(1, 0), PageCause::Opened)])
-        .await;
-    client.expect("snapshot").await;
-    for offset in 1..=400 {
+    let (mut fast, key) = world.live("fast").await;
+    let mut slow = world.connect().await;
+    slow.subscribe("slow", json!({"slow": "close"})).await;
+    slow.expect("ack").await;
+    slow.expect("snapshot").await;
+    for offset in 1..=200 {
         world
             .publish(&key, &[sized_diff(at(1, offset), 40_000)])
             .await;
+        fast.expect("diff").await;
     }
-    assert_eq!(client.close_code().await, CloseCode::Again);
+    assert_eq!(slow.close_code().await, CloseCode::Again);
+    drop((fast, slow));
     world.stop().await;
 }
 

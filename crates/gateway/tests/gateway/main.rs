@@ -3,4 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod delivery;
+mod sessions;
+mod upgrade;
 mod world;

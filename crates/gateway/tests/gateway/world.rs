@@ -22,13 +22,14 @@ use tidegate_ports::{
 use tidegate_protocol::{
     ControlRecord, DiffContent, ErrorCode, PageCause, PageContent, PageRecord, Want,
 };
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::Request;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{WebSocketStream, client_async};
 use tokio_util::sync::CancellationToken;
 
 /// Longer than anything here takes; a test that waits for it has failed.
@@ -123,6 +124,17 @@ pub(crate) fn config() -> GatewayConfig {
         },
         clock_micros: || 1_700_000_000_000_000,
         http: Arc::new(|_| None),
+    }
+}
+
+/// Seams of a gateway that is not run.
+pub(crate) fn ports() -> GatewayPorts {
+    GatewayPorts {
+        bus: Arc::new(MemoryBus::new(MemoryBusLimits::default())),
+        cache: Arc::new(MemoryCache::new(MemoryCacheLimits::default())),
+        database: Arc::new(OneTable {
+            calls: Calls::default(),
+        }),
     }
 }
 
@@ -262,6 +274,30 @@ impl World {
         self.cache.append(entries.collect()).await.unwrap();
     }
 
+    /// The whole answer to a plain request.
+    pub(crate) async fn get(&self, path: &str) -> String {
+        let mut socket = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let read = tokio::time::timeout(PATIENCE, socket.read_to_string(&mut answer)).await;
+        read.expect("the gateway answers and closes").unwrap();
+        answer
+    }
+
+    pub(crate) async fn health(&self) -> Value {
+        let answer = self.get("/health").await;
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(body).unwrap()
+    }
+
+    /// Waits until a count of the health report is this.
+    pub(crate) async fn until(&self, field: &str, count: u64) {
+        let reached = async { while self.health().await[field] != json!(count) {} };
+        let waited = tokio::time::timeout(PATIENCE, reached).await;
+        waited.unwrap_or_else(|_| panic!("{field} does not become {count}"));
+    }
+
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         self.running.await.unwrap().unwrap();
@@ -321,7 +357,7 @@ pub(crate) fn refused(code: ErrorCode, message: &str) -> PageRecord {
 
 /// A client on a real socket.
 pub(crate) struct Client {
-    pub(crate) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub(crate) socket: WebSocketStream<TcpStream>,
 }
 
 pub(crate) fn request(address: SocketAddr, tenant: &str, user: &str) -> Request<()> {
@@ -339,7 +375,12 @@ pub(crate) fn request(address: SocketAddr, tenant: &str, user: &str) -> Request<
 
 impl Client {
     pub(crate) async fn connect(address: SocketAddr, tenant: &str, user: &str) -> Self {
-        let (socket, _) = connect_async(request(address, tenant, user)).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        // The kernel must not take in for a client what the client does not read.
+        socket.set_recv_buffer_size(64 << 10).unwrap();
+        let socket = socket.connect(address).await.unwrap();
+        let request = request(address, tenant, user);
+        let (socket, _) = client_async(request, socket).await.unwrap();
         let mut client = Self { socket };
         let welcome = client.next().await;
         assert_eq!(welcome["type"], "welcome");
