@@ -238,7 +238,7 @@ impl PartitionOwner {
                 let mut wanted = Vec::new();
                 self.engine.heartbeat(&heartbeat, &mut wanted);
                 self.carry_out(wanted, effects);
-                self.progress(heartbeat.lsn, effects);
+                self.progress(self.engine.published(), effects);
             }
             ChangeRecord::Gap => self.gap(effects),
         }

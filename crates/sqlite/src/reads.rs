@@ -174,8 +174,8 @@ pub(crate) fn sorted(command: Command) -> Sorted {
     })
 }
 
-/// A view or a table without a key has no total order, but it can be read once all the same: by all its
-/// columns that can be compared, which tells all rows apart that are not equal.
+/// A view or a table without a key has no total order, but it can be read once all the same: by all
+/// its columns that can be compared, which tells all rows apart that are not equal.
 fn orderable(schema: &Arc<TableSchema>) -> Arc<TableSchema> {
     if !schema.key().is_empty() {
         return Arc::clone(schema);

@@ -29,8 +29,8 @@ const CLOSE_EDITS_PER_SLACK_ROW: usize = 4;
 /// What is known of a page's rows.
 #[derive(Debug)]
 pub(crate) enum Content {
-    /// Nothing is known; `shown` is what was published before that, if anything was.
-    Unknown { shown: Option<Vec<Entry>> },
+    /// Nothing is known.
+    Unknown,
     /// The window, exact at the table's position.
     Known(Window),
 }
@@ -67,8 +67,22 @@ pub(crate) enum Seeded {
     Window(Window),
     /// It lacks a change that cannot be applied to it; only another read can bring it.
     TooOld,
+    /// What came after it took more rows away than it has to spare.
+    Short,
     /// It is of no use.
     Disagrees(Disagreement),
+}
+
+/// What was published last, while the page that follows from it is not known in full.
+///
+/// A page that has come up short is not published: the rows that belong below are missing, so no
+/// commit ever had such a page. Subscribers keep the last right one until the refill is there, and
+/// get the difference as one diff.
+#[derive(Debug)]
+struct Held {
+    /// The first commit that was not published.
+    since: Lsn,
+    shown: Vec<Entry>,
 }
 
 /// See the module.
@@ -79,6 +93,8 @@ pub(crate) struct Page {
     pub(crate) content: Content,
     pub(crate) reading: Reading,
     pub(crate) attempt: u64,
+    /// What subscribers have while that is not what the page is.
+    held: Option<Held>,
     slack: usize,
     edits_since_seed: usize,
 }
@@ -89,9 +105,10 @@ impl Page {
         Self {
             start: Start::of(&query),
             query,
-            content: Content::Unknown { shown: None },
+            content: Content::Unknown,
             reading: Reading::Parked,
             attempt: 0,
+            held: None,
             slack: SLACK_MIN.max(limit / 2),
             edits_since_seed: 0,
         }
@@ -120,7 +137,11 @@ impl Page {
     }
 
     /// Applies what one transaction did to rows of this page. `None` when it was nothing.
-    pub(crate) fn apply<'a>(&mut self, touches: impl Iterator<Item = Touch<'a>>) -> Option<Edited> {
+    pub(crate) fn apply<'a>(
+        &mut self,
+        commit: Lsn,
+        touches: impl Iterator<Item = Touch<'a>>,
+    ) -> Option<Edited> {
         let Content::Known(window) = &self.content else {
             return None;
         };
@@ -134,7 +155,37 @@ impl Page {
         let Content::Known(window) = &mut self.content else {
             return None;
         };
-        Some(window.apply(edits, self.query.schema()))
+        let may_fall_short =
+            self.held.is_none() && window.slack_left().is_some_and(|left| left < edits.len());
+        let shown = may_fall_short.then(|| window.visible().to_vec());
+        let mut edited = window.apply(edits, self.query.schema());
+        match (window.is_short(), self.held.is_some()) {
+            (false, false) => {}
+            (false, true) => edited.changes = self.publish_held(),
+            (true, _) => {
+                edited.changes.clear();
+                self.hold(commit, shown);
+            }
+        }
+        Some(edited)
+    }
+
+    /// From this commit on nothing is published, unless that is so already.
+    fn hold(&mut self, since: Lsn, shown: Option<Vec<Entry>>) {
+        if let (None, Some(shown)) = (&self.held, shown) {
+            self.held = Some(Held { since, shown });
+        }
+    }
+
+    /// The first commit that should have been published and was not.
+    pub(crate) fn held_since(&self) -> Option<Lsn> {
+        self.held.as_ref().map(|held| held.since)
+    }
+
+    /// What was held, as one diff.
+    fn publish_held(&mut self) -> Vec<PageChange> {
+        let held = self.held.take();
+        held.map_or_else(Vec::new, |held| self.changes_since(&held.shown))
     }
 
     fn edit(&self, window: &Window, touch: &Touch<'_>) -> Option<Edit> {
@@ -189,7 +240,10 @@ impl Page {
                 self.catch_up(&mut window, &mut images, net);
             }
         }
-        Seeded::Window(window)
+        match window.is_short() {
+            true => Seeded::Short,
+            false => Seeded::Window(window),
+        }
     }
 
     fn seeded_entries(&self, rows: &[Row], complete: bool) -> Result<Vec<Entry>, Disagreement> {
@@ -236,22 +290,28 @@ impl Page {
     }
 
     /// Gives up what is known, and keeps what subscribers have.
-    pub(crate) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self, since: Lsn) {
         if let Content::Known(window) = &self.content {
-            let shown = Some(window.visible().to_vec());
-            self.content = Content::Unknown { shown };
+            self.hold(since, Some(window.visible().to_vec()));
+            self.content = Content::Unknown;
         }
     }
 
-    /// Puts a new window in place of what was known.
-    pub(crate) fn install(&mut self, window: Window) -> Content {
+    /// Puts a new window in place of what was known. Gives that, and what subscribers had, which is
+    /// nothing when the page opens now.
+    pub(crate) fn install(&mut self, window: Window) -> (Content, Option<Vec<Entry>>) {
+        let shown = self.visible().map(<[Entry]>::to_vec);
         self.edits_since_seed = 0;
-        std::mem::replace(&mut self.content, Content::Known(window))
+        self.held = None;
+        (
+            std::mem::replace(&mut self.content, Content::Known(window)),
+            shown,
+        )
     }
 
     /// The steps from what was shown to what the page shows now.
     pub(crate) fn changes_since(&self, shown: &[Entry]) -> Vec<PageChange> {
-        let visible = self.visible();
+        let visible = self.visible().unwrap_or_default();
         let before: HashMap<KeyBytes, usize> = shown
             .iter()
             .enumerate()
@@ -280,11 +340,13 @@ impl Page {
         })
     }
 
-    /// What subscribers have: the present page, or the last one that was known.
-    pub(crate) fn visible(&self) -> &[Entry] {
-        match &self.content {
-            Content::Known(window) => window.visible(),
-            Content::Unknown { shown } => shown.as_deref().unwrap_or_default(),
+    /// What subscribers have: the present page, or the last one that was published. `None` before
+    /// there was one.
+    pub(crate) fn visible(&self) -> Option<&[Entry]> {
+        match (&self.held, &self.content) {
+            (Some(held), _) => Some(&held.shown),
+            (None, Content::Known(window)) => Some(window.visible()),
+            (None, Content::Unknown) => None,
         }
     }
 
@@ -295,7 +357,7 @@ impl Page {
             (Content::Known(window), Reading::Idle) => window
                 .slack_left()
                 .is_some_and(|left| left * 4 < self.slack),
-            (Content::Known(_) | Content::Unknown { .. }, _) => false,
+            (Content::Known(_) | Content::Unknown, _) => false,
         }
     }
 

@@ -75,6 +75,8 @@ pub struct Pages {
     recent: Recent,
     /// Every commit up to here has been applied, whatever table it touched.
     passed: Lsn,
+    /// The commit of which tables are being applied.
+    applying: Lsn,
     tables: Vec<Option<TablePages>>,
     free: Vec<u32>,
     /// A table has more than one entry while it is being redefined: one for each schema.
@@ -92,6 +94,7 @@ impl Pages {
             limits,
             recent: Recent::new(limits.recent_rows_max),
             passed: Lsn::ZERO,
+            applying: Lsn::ZERO,
             tables: Vec::new(),
             free: Vec::new(),
             names: HashMap::new(),
@@ -167,8 +170,12 @@ impl Pages {
         if commit.lsn <= self.passed {
             return;
         }
-        // Other tables may yet have a part in this transaction; all before it is done.
-        self.pass(Lsn::new(commit.lsn.get() - 1), effects);
+        // Other tables may yet have a part in this transaction; the one before it is done. Nothing is
+        // said of the positions in between: the stream may report several commits as one, at the last.
+        if commit.lsn > self.applying {
+            let done = std::mem::replace(&mut self.applying, commit.lsn);
+            self.pass(done, effects);
+        }
         let change = Arc::new(change);
         let streamed = Streamed { commit, change };
         let key = (
@@ -201,7 +208,7 @@ impl Pages {
     /// read again, and what has changed is published.
     pub fn gap(&mut self, effects: &mut Vec<Effect>) {
         self.recent.clear();
-        self.passed = Lsn::ZERO;
+        (self.passed, self.applying) = (Lsn::ZERO, Lsn::ZERO);
         let recent = &self.recent;
         for pages in self.tables.iter_mut().flatten() {
             pages.start_over(&mut Turn { recent, effects });
@@ -225,6 +232,20 @@ impl Pages {
             pages.count(&mut counts);
         }
         counts
+    }
+
+    /// Every commit up to here has been published, as far as it changed a page that is open. It stays
+    /// behind [`Pages::passed`] while a page waits for rows that it needs to be right.
+    #[must_use]
+    pub fn published(&self) -> Lsn {
+        let held = self
+            .tables
+            .iter()
+            .flatten()
+            .filter_map(TablePages::held_since)
+            .min();
+        let before = held.map(|since| Lsn::new(since.get().saturating_sub(1)));
+        before.map_or(self.passed, |before| before.min(self.passed))
     }
 
     /// The oldest commit that pages to be opened may have to look at. A successor must be fed the

@@ -1,5 +1,6 @@
 //! All pages of one table of one tenant, for one schema of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidegate_core::{Commit, Lsn, PageChange, Query, Row, TableName, TableSchema, TenantId};
@@ -50,6 +51,8 @@ pub(crate) struct TablePages {
     members: Members,
     index: PredicateIndex,
     pending: Pending,
+    /// Pages that hold changes back.
+    holding: BTreeSet<u32>,
     hits: Vec<Hit>,
     candidates: Vec<u32>,
 }
@@ -71,6 +74,7 @@ impl TablePages {
             members: Members::default(),
             index: PredicateIndex::default(),
             pending: Pending::new(pending_rows_max),
+            holding: BTreeSet::new(),
             hits: Vec::new(),
             candidates: Vec::new(),
         }
@@ -131,6 +135,7 @@ impl TablePages {
             return;
         };
         self.index.remove(id.slot);
+        self.holding.remove(&id.slot);
         if let Content::Known(window) = &page.content {
             self.forget_rows(id.slot, window.entries.iter().map(|entry| &entry.row));
         }
@@ -143,12 +148,27 @@ impl TablePages {
     /// The rows that the page's subscribers have; `None` when it is unknown or has not opened yet.
     pub(crate) fn rows(&self, id: PageId) -> Option<Vec<Row>> {
         let page = self.page(id)?;
-        match &page.content {
-            Content::Unknown { shown: None } => None,
-            Content::Unknown { shown: Some(_) } | Content::Known(_) => {
-                Some(rows_of(page.visible()))
-            }
-        }
+        page.visible().map(rows_of)
+    }
+
+    /// The first commit whose changes of some page have not been published.
+    pub(crate) fn held_since(&self) -> Option<Lsn> {
+        let pages = self
+            .holding
+            .iter()
+            .filter_map(|slot| self.slots[*slot as usize].as_ref());
+        pages.filter_map(|slot| slot.page.held_since()).min()
+    }
+
+    /// Notes whether a page holds changes back.
+    fn note_hold(&mut self, slot: u32) {
+        let holds = self.slots[slot as usize]
+            .as_ref()
+            .is_some_and(|slot| slot.page.held_since().is_some());
+        match holds {
+            true => self.holding.insert(slot),
+            false => self.holding.remove(&slot),
+        };
     }
 
     fn page(&self, id: PageId) -> Option<&Page> {
@@ -234,7 +254,7 @@ impl TablePages {
         self.keep(commit, net.as_ref(), turn);
         match net {
             Some(changes) => self.apply_net(&commit, &changes, turn),
-            None => self.read_again(turn),
+            None => self.read_again(commit.lsn, turn),
         }
         self.install_ready(turn);
     }
@@ -266,17 +286,18 @@ impl TablePages {
     }
 
     /// Nothing is known of any page any more: all are read again.
-    fn read_again(&mut self, turn: &mut Turn<'_>) {
+    fn read_again(&mut self, since: Lsn, turn: &mut Turn<'_>) {
         self.members = Members::default();
         for slot in 0..self.slots.len() as u32 {
             let Some(Slot { page, .. }) = self.page_at(slot) else {
                 continue;
             };
-            page.forget();
+            page.forget(since);
             // A read that is under way may have been made before the change; its fence will tell.
             if matches!(page.reading, Reading::Idle) {
                 self.ask(slot, turn);
             }
+            self.note_hold(slot);
         }
     }
 
@@ -285,7 +306,7 @@ impl TablePages {
     pub(crate) fn start_over(&mut self, turn: &mut Turn<'_>) {
         (self.position, self.applied) = (Lsn::ZERO, Lsn::ZERO);
         self.ask_all_again(turn);
-        self.read_again(turn);
+        self.read_again(Lsn::ZERO, turn);
         self.ask_parked(turn);
     }
 
@@ -304,11 +325,12 @@ impl TablePages {
             let Some(Slot { id, page }) = self.slots[slot as usize].as_mut() else {
                 continue;
             };
-            let Some(edited) = page.apply(touches) else {
+            let Some(edited) = page.apply(commit.lsn, touches) else {
                 continue;
             };
             let (id, wants_refill) = (*id, page.wants_refill());
             let changes = self.note_membership(slot, edited);
+            self.note_hold(slot);
             if !changes.is_empty() {
                 turn.effects.push(Effect::Publish {
                     page: id,
@@ -408,7 +430,9 @@ impl TablePages {
             Seeded::Window(window) => {
                 let effect = self.exchange(slot, window);
                 turn.effects.extend(effect);
+                self.note_hold(slot);
             }
+            Seeded::Short => self.refill(slot, turn),
             Seeded::TooOld => self.ask(slot, turn),
             Seeded::Disagrees(why) => {
                 self.give_up(slot);
@@ -430,8 +454,7 @@ impl TablePages {
             return;
         };
         page.reading = Reading::Hopeless;
-        let nothing = Content::Unknown { shown: None };
-        if let Content::Known(window) = std::mem::replace(&mut page.content, nothing) {
+        if let Content::Known(window) = std::mem::replace(&mut page.content, Content::Unknown) {
             self.forget_rows(slot, window.entries.iter().map(|entry| &entry.row));
         }
     }
@@ -442,28 +465,26 @@ impl TablePages {
         let (page_id, lsn) = (*id, self.position);
         let old = match &page.content {
             Content::Known(old) => Some(agree(old, &window)),
-            Content::Unknown { .. } => None,
+            Content::Unknown => None,
         };
         for entry in &mut window.entries {
             let key = NetChange::identity(&self.schema, &entry.row);
             entry.row = self.members.enter(key, &entry.row, slot);
         }
-        let before = page.install(window);
-        let effect = match (&before, old) {
-            (Content::Unknown { shown: None }, _) => Some(Effect::Opened {
+        let (before, shown) = page.install(window);
+        let rows = || page.visible().map(rows_of).unwrap_or_default();
+        let effect = match (shown, old) {
+            (None, _) => Some(Effect::Opened {
                 page: page_id,
                 lsn,
-                rows: rows_of(page.visible()),
+                rows: rows(),
             }),
-            (Content::Known(_), Some(false)) => Some(Effect::Reset {
+            (Some(_), Some(false)) => Some(Effect::Reset {
                 page: page_id,
                 lsn,
-                rows: rows_of(page.visible()),
+                rows: rows(),
             }),
-            (Content::Unknown { shown: Some(shown) }, _) => {
-                publish(page_id, lsn, page.changes_since(shown))
-            }
-            (Content::Known(old), _) => publish(page_id, lsn, page.changes_since(old.visible())),
+            (Some(shown), Some(true) | None) => publish(page_id, lsn, page.changes_since(&shown)),
         };
         if let Content::Known(old) = &before {
             self.forget_rows(slot, old.entries.iter().map(|entry| &entry.row));

@@ -98,6 +98,11 @@ impl Window {
             .ok()
     }
 
+    /// Whether rows of the page are missing that are not known.
+    pub(crate) fn is_short(&self) -> bool {
+        matches!(self.extent, Extent::Through(_)) && self.entries.len() < self.limit
+    }
+
     /// Rows that are left below the page before it comes up short; `None` when it never will.
     pub(crate) fn slack_left(&self) -> Option<usize> {
         match self.extent {

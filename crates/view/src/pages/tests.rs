@@ -234,12 +234,28 @@ fn refills_early_and_wider() {
     assert_eq!(request.rows_max, 40, "the slack of 10 went in 8 edits");
     assert_eq!(fixture.ids(page).map(|ids| ids.len()), Some(20));
     fixture.change(30, Some((8..15).map(delete).collect()));
-    assert_eq!(fixture.ids(page).map(|ids| ids.len()), Some(15), "short");
+    assert!(
+        fixture.effects.is_empty(),
+        "a page that is short is not published"
+    );
+    assert_eq!(fixture.ids(page).map(|ids| ids.len()), Some(20));
+    fixture.heartbeat(30);
+    assert_eq!(
+        fixture.pages.published(),
+        Lsn::new(29),
+        "the owner knows of it"
+    );
     fixture.seed(request, 30, &rows[15..55]);
     let [Effect::Publish { changes, .. }] = &fixture.effects[..] else {
         panic!("{:?}", fixture.effects);
     };
-    assert_eq!(changes.len(), 5, "only what is missing is published");
+    assert_eq!(
+        changes.len(),
+        14,
+        "the rows that went, and those that came up"
+    );
+    fixture.heartbeat(31);
+    assert_eq!(fixture.pages.published(), Lsn::new(31));
 }
 
 /// A refill that shows other rows than were published raises the alarm.

@@ -76,7 +76,7 @@ pub(crate) struct Seen {
     pub(crate) moved: u32,
     pub(crate) refills: u32,
     pub(crate) asked_again: u32,
-    pub(crate) short: u32,
+    pub(crate) held: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,8 +91,8 @@ struct Client {
     rows: Option<Vec<Row>>,
     /// The last request that was made for the page, until its answer must have taken effect.
     request: Option<SeedRequest>,
-    /// The table was emptied, and the page waits to hear of it.
-    is_stale: bool,
+    /// What it had when it was last seen to be right.
+    right: Option<Vec<Row>>,
 }
 
 pub(crate) struct Harness {
@@ -218,7 +218,7 @@ impl Harness {
             query,
             rows: None,
             request: None,
-            is_stale: false,
+            right: None,
         };
         self.clients.insert(page, client);
     }
@@ -241,14 +241,7 @@ impl Harness {
             }
         }
         self.position = Lsn::ZERO;
-        self.all_stale();
         self.pages.gap(effects);
-    }
-
-    fn all_stale(&mut self) {
-        for client in self.clients.values_mut() {
-            client.is_stale = client.rows.is_some();
-        }
     }
 
     fn deliver(&mut self) -> Result<(), String> {
@@ -278,9 +271,6 @@ impl Harness {
     ) {
         self.position = commit.lsn;
         self.table.apply(&self.database.schema, &change);
-        if change.rows.is_none() {
-            self.all_stale();
-        }
         if self.scenario.defect == Defect::ChangeLost && self.rng.random_ratio(1, 8) {
             change.rows.as_mut().map(Vec::pop);
         }
@@ -458,25 +448,30 @@ impl Harness {
     fn check(&mut self, rest: Rest) -> Result<(), String> {
         // A page may wait unasked while what is recent does not reach back far enough.
         let is_parked = rest == Rest::Busy && self.scenario.limits != Limits::default();
-        for (page, client) in &self.clients {
+        let published = self.pages.published();
+        for (page, client) in &mut self.clients {
             let Some(rows) = &client.rows else { continue };
             let known = self.pages.rows(*page).ok_or("its rows are not known")?;
             if !look_alike(rows, &known) && self.scenario.defect == Defect::None {
                 return Err("the client's rows are not the page's".to_owned());
             }
-            let is_waiting = client.request.is_some() || is_parked;
-            if client.is_stale && is_waiting {
-                continue;
-            }
             let limit = client.query.limit() as usize;
             let expected = self.table.page(&client.query, limit);
-            let is_right = match rows.len() < expected.len() && is_waiting {
-                true => {
-                    self.seen.short += 1;
-                    look_alike(&expected[..rows.len()], rows)
-                }
-                false => look_alike(&expected, rows),
-            };
+            if look_alike(&expected, rows) {
+                client.right = Some(rows.clone());
+                continue;
+            }
+            // A page that waits for rows it needs is left as it was when it was right, and the
+            // owner is told that something has not been published.
+            let is_waiting = client.request.is_some() || is_parked;
+            let is_as_it_was = client
+                .right
+                .as_ref()
+                .is_some_and(|right| look_alike(right, rows));
+            // After a break the stream is at nothing, until it says where it is.
+            let is_told = published < self.position || published == Lsn::ZERO;
+            let is_right = is_waiting && is_as_it_was && is_told;
+            self.seen.held += u32::from(is_right);
             if !is_right {
                 let keys = |rows: &[Row]| -> Vec<String> {
                     let of = |row| format!("{:?}", client.query.schema().key_of(row));
