@@ -32,15 +32,24 @@ fn acknowledged_writes_survive_kill_nine() {
     let create = "CREATE TABLE demo_ledger (id INTEGER PRIMARY KEY, value INTEGER NOT NULL)";
     database.execute_batch(create).expect("the file is new");
     drop(database);
-    let served = Served::start_in(folder, &["--database", &format!("sqlite:{}", file.display())]);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let served = Served::start_in(
+        folder,
+        &["--database", &format!("sqlite:{}", file.display())],
+    );
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
     runtime.expect("a runtime starts").block_on(survive(served));
 }
 
 async fn survive(mut served: Served) {
     let url = served.ws_url("demo", "crash");
     let client = |seed| {
-        let options = Options { seed: Some(seed), ..Options::new(&url) };
+        let options = Options {
+            seed: Some(seed),
+            ..Options::new(&url)
+        };
         async move { Client::connect(options).await.expect("the server is up") }
     };
     let watcher = client(100).await;
@@ -48,7 +57,12 @@ async fn survive(mut served: Served) {
     for limit in [3, 20, 100] {
         let query = json!({ "limit": limit }).to_string();
         let subscribe = Subscribe::from_json("ledger", &query).expect("it is JSON");
-        pages.push(watcher.subscribe(subscribe).await.expect("the client lives"));
+        pages.push(
+            watcher
+                .subscribe(subscribe)
+                .await
+                .expect("the client lives"),
+        );
     }
     let mut clients = Vec::new();
     for writer in 0..WRITERS {
@@ -63,7 +77,11 @@ async fn survive(mut served: Served) {
         }
         // The first writer to have made its share of writes dies with the server; the others are
         // cut short.
-        let first = writers.join_next().await.expect("there are writers").expect("it does not panic");
+        let first = writers
+            .join_next()
+            .await
+            .expect("there are writers")
+            .expect("it does not panic");
         served = served.crash_and_restart();
         known.extend(first);
         while let Some(others) = writers.join_next().await {
@@ -73,7 +91,10 @@ async fn survive(mut served: Served) {
         check(&clients[0], &mut known).await;
     }
     assert!(known.len() > 20, "too little was written: {known:?}");
-    assert!(reasons.iter().all(|reason| reason != "subscribe"), "{reasons:?}");
+    assert!(
+        reasons.iter().all(|reason| reason != "subscribe"),
+        "{reasons:?}"
+    );
     drop(served);
 }
 
@@ -85,8 +106,10 @@ async fn write(
     before: HashMap<u64, Known>,
 ) -> HashMap<u64, Known> {
     let mut random = StdRng::seed_from_u64(writer * 1_000 + life);
-    let mut known: HashMap<u64, Known> =
-        before.into_iter().filter(|(id, _)| id % WRITERS == writer).collect();
+    let mut known: HashMap<u64, Known> = before
+        .into_iter()
+        .filter(|(id, _)| id % WRITERS == writer)
+        .collect();
     for value in 0..40 {
         let value = life * 1_000 + value;
         let id = random.random_range(0..25) * WRITERS + writer;
@@ -95,7 +118,10 @@ async fn write(
             None => ("ADD_SINGLE", json!({ "row": { "id": id, "value": value } })),
             Some(_) => {
                 let updates = json!({ "value": value });
-                ("UPDATE_SINGLE", json!({ "primaryId": id.to_string(), "updates": updates }))
+                (
+                    "UPDATE_SINGLE",
+                    json!({ "primaryId": id.to_string(), "updates": updates }),
+                )
             }
         };
         row.under_way = Some(value);
@@ -103,7 +129,10 @@ async fn write(
         match client.rpc(method, Some("ledger"), payload).await {
             Ok(reply) => {
                 assert!(reply.lsn.is_some(), "a write has a position");
-                *row = Known { acknowledged: Some(value), under_way: None };
+                *row = Known {
+                    acknowledged: Some(value),
+                    under_way: None,
+                };
             }
             // What became of this one is not known: either value may stand.
             Err(_) => return known,
@@ -116,13 +145,23 @@ async fn write(
 async fn settle(client: &Client, pages: &mut [Subscription], reasons: &mut Vec<String>) {
     let touch = json!({ "row": { "id": 1_000_000, "value": 0 } }).to_string();
     let lsn = loop {
-        let add = client.rpc("ADD_SINGLE", Some("ledger"), Payload::parse(&touch).expect("JSON"));
+        let add = client.rpc(
+            "ADD_SINGLE",
+            Some("ledger"),
+            Payload::parse(&touch).expect("JSON"),
+        );
         if let Ok(reply) = add.await {
             break reply.lsn.expect("a write has a position");
         }
         let delete = json!({ "primaryId": "1000000" }).to_string();
         // The row of an earlier life may be there still; while the server is away both fail.
-        let _ = client.rpc("DELETE_ROW", Some("ledger"), Payload::parse(&delete).expect("JSON")).await;
+        let _ = client
+            .rpc(
+                "DELETE_ROW",
+                Some("ledger"),
+                Payload::parse(&delete).expect("JSON"),
+            )
+            .await;
     };
     for page in pages {
         let point = loop {
@@ -138,11 +177,20 @@ async fn settle(client: &Client, pages: &mut [Subscription], reasons: &mut Vec<S
             }
         }
         let data = json!({ "limit": 100 }).to_string();
-        let data = client.rpc("GET_DATA", Some("ledger"), Payload::parse(&data).expect("JSON")).await;
+        let data = client
+            .rpc(
+                "GET_DATA",
+                Some("ledger"),
+                Payload::parse(&data).expect("JSON"),
+            )
+            .await;
         let data = data.expect("the server is up").data;
         let rows: Vec<&str> = page.rows().collect();
         let shown = rows.join(",");
-        assert!(data.starts_with(&format!("{{\"rows\":[{shown}")), "{shown}\n{data}");
+        assert!(
+            data.starts_with(&format!("{{\"rows\":[{shown}")),
+            "{shown}\n{data}"
+        );
     }
 }
 
@@ -150,12 +198,20 @@ async fn settle(client: &Client, pages: &mut [Subscription], reasons: &mut Vec<S
 async fn check(client: &Client, known: &mut HashMap<u64, Known>) {
     for (id, row) in known.iter_mut() {
         let key = json!({ "primaryId": id.to_string() }).to_string();
-        let call = client.rpc("GET_SINGLE", Some("ledger"), Payload::parse(&key).expect("JSON"));
+        let call = client.rpc(
+            "GET_SINGLE",
+            Some("ledger"),
+            Payload::parse(&key).expect("JSON"),
+        );
         let data = call.await.expect("the server is up").data;
         let stored: serde_json::Value = serde_json::from_str(&data).expect("it is JSON");
         let value = stored["value"].as_u64();
-        let is_right = value == row.acknowledged || (row.under_way.is_some() && value == row.under_way);
+        let is_right =
+            value == row.acknowledged || (row.under_way.is_some() && value == row.under_way);
         assert!(is_right, "row {id} is {data}, but {row:?} was acknowledged");
-        *row = Known { acknowledged: value, under_way: None };
+        *row = Known {
+            acknowledged: value,
+            under_way: None,
+        };
     }
 }

@@ -17,7 +17,8 @@ fn serve() -> Served {
     let folder = Folder::new();
     let file = folder.path().join("shop.db");
     let database = rusqlite::Connection::open(&file).expect("the folder is writable");
-    let tables = "CREATE TABLE demo_orders (id INTEGER PRIMARY KEY, note TEXT, n INTEGER, doc JSON);
+    let tables =
+        "CREATE TABLE demo_orders (id INTEGER PRIMARY KEY, note TEXT, n INTEGER, doc JSON);
         INSERT INTO demo_orders VALUES (1, 'one', 1, '{}'), (2, 'two', 2, NULL);
         CREATE TABLE demo_keyless (a TEXT);
         CREATE VIEW demo_seen AS SELECT * FROM demo_orders;
@@ -25,7 +26,10 @@ fn serve() -> Served {
         INSERT INTO other_orders VALUES (1, 'top-secret')";
     database.execute_batch(tables).expect("the file is new");
     drop(database);
-    Served::start_in(folder, &["--database", &format!("sqlite:{}", file.display())])
+    Served::start_in(
+        folder,
+        &["--database", &format!("sqlite:{}", file.display())],
+    )
 }
 
 /// The server still does its work for somebody new.
@@ -66,40 +70,100 @@ fn each_bad_request_has_its_code() {
         ("\"x\"".to_owned(), "bad_op"),
         (r#"{"op":"explode"}"#.to_owned(), "bad_op"),
         (r#"{"op":7}"#.to_owned(), "bad_op"),
-        (op(json!({ "op": "subscribe", "table": "orders", "hashId": "q" })), "bad_op"),
-        (op(json!({ "op": "subscribe", "table": "orders", "hashId": long, "query": {} })), "bad_frame"),
-        (op(json!({ "op": "subscribe", "table": "orders", "hashId": "q", "queryJson": "{" })), "bad_query"),
-        (op(json!({ "op": "subscribe", "table": "orders", "hashId": "q", "queryFbB64": "AAAA" })), "bad_query"),
-        (op(json!({ "op": "subscribe", "table": "nothing", "hashId": "q", "query": {} })), "unknown_table"),
-        (op(json!({ "op": "subscribe", "table": "keyless", "hashId": "q", "query": {} })), "unsupported_table"),
-        (op(json!({ "op": "subscribe", "table": "seen", "hashId": "q", "query": {} })), "unsupported_table"),
-        (op(json!({ "op": "subscribe", "table": "orders", "hashId": "q", "query": {}, "resume": "?" })), "bad_position"),
+        (
+            op(json!({ "op": "subscribe", "table": "orders", "hashId": "q" })),
+            "bad_op",
+        ),
+        (
+            op(json!({ "op": "subscribe", "table": "orders", "hashId": long, "query": {} })),
+            "bad_frame",
+        ),
+        (
+            op(json!({ "op": "subscribe", "table": "orders", "hashId": "q", "queryJson": "{" })),
+            "bad_query",
+        ),
+        (
+            op(
+                json!({ "op": "subscribe", "table": "orders", "hashId": "q", "queryFbB64": "AAAA" }),
+            ),
+            "bad_query",
+        ),
+        (
+            op(json!({ "op": "subscribe", "table": "nothing", "hashId": "q", "query": {} })),
+            "unknown_table",
+        ),
+        (
+            op(json!({ "op": "subscribe", "table": "keyless", "hashId": "q", "query": {} })),
+            "unsupported_table",
+        ),
+        (
+            op(json!({ "op": "subscribe", "table": "seen", "hashId": "q", "query": {} })),
+            "unsupported_table",
+        ),
+        (
+            op(
+                json!({ "op": "subscribe", "table": "orders", "hashId": "q", "query": {}, "resume": "?" }),
+            ),
+            "bad_position",
+        ),
         (filter("nope", "equals", &number(1.0)), "unknown_column"),
         (filter("ID", "equals", &number(1.0)), "unknown_column"),
         (filter("note", "regex", &text("a")), "unsupported_operator"),
-        (filter("note", "sounds_like", &text("a")), "unsupported_operator"),
+        (
+            filter("note", "sounds_like", &text("a")),
+            "unsupported_operator",
+        ),
         (filter("n", "contains", &text("a")), "unsupported_operator"),
         (filter("n", "equals", &text("one")), "bad_value"),
         (filter("n", "equals", &number(1.5)), "bad_value"),
-        (filter("n", "equals", &json!({ "NullValue": {} })), "bad_value"),
-        (filter("n", "equals", &json!({ "Mystery": {} })), "bad_value"),
-        (subscribe(&json!({ "wrapper": { "filter_wrapper_type": "or", "filters": [] } })), "bad_filter"),
-        (subscribe(&json!({ "order": [{ "field": "doc", "sort": "ASC_DEFAULT" }] })), "bad_order"),
-        (subscribe(&json!({ "cursor": [{ "field": "note", "value": text("a") }] })), "bad_cursor"),
+        (
+            filter("n", "equals", &json!({ "NullValue": {} })),
+            "bad_value",
+        ),
+        (
+            filter("n", "equals", &json!({ "Mystery": {} })),
+            "bad_value",
+        ),
+        (
+            subscribe(&json!({ "wrapper": { "filter_wrapper_type": "or", "filters": [] } })),
+            "bad_filter",
+        ),
+        (
+            subscribe(&json!({ "order": [{ "field": "doc", "sort": "ASC_DEFAULT" }] })),
+            "bad_order",
+        ),
+        (
+            subscribe(&json!({ "cursor": [{ "field": "note", "value": text("a") }] })),
+            "bad_cursor",
+        ),
         (subscribe(&json!({ "limit": 0 })), "bad_limit"),
         (subscribe(&json!({ "limit": 1_001 })), "bad_limit"),
-        (op(json!({ "op": "sync", "hashId": "nobody", "lsn": "1" })), "unknown_subscription"),
-        (op(json!({ "op": "sync", "hashId": "nobody", "lsn": "soon" })), "bad_lsn"),
+        (
+            op(json!({ "op": "sync", "hashId": "nobody", "lsn": "1" })),
+            "unknown_subscription",
+        ),
+        (
+            op(json!({ "op": "sync", "hashId": "nobody", "lsn": "soon" })),
+            "bad_lsn",
+        ),
     ];
     for (frame, code) in cases {
         let reply = answer(&mut socket, &frame);
-        assert_eq!((&reply["op"], &reply["code"]), (&json!("error"), &json!(code)), "{frame} {reply}");
+        assert_eq!(
+            (&reply["op"], &reply["code"]),
+            (&json!("error"), &json!(code)),
+            "{frame} {reply}"
+        );
         assert!(reply["retry"].is_boolean(), "{reply}");
         let message = reply["message"].as_str().expect("a sentence");
         assert!(message.len() > 10, "{reply}");
     }
     socket.send("not json");
-    assert!(socket.text_with("Invalid JSON message").contains("\"type\":\"error\""));
+    assert!(
+        socket
+            .text_with("Invalid JSON message")
+            .contains("\"type\":\"error\"")
+    );
     is_well(&served);
 }
 
@@ -110,21 +174,49 @@ fn each_bad_call_has_its_code() {
     let mut socket = served.connect("demo", "bad");
     let cases = [
         (json!({ "method": "DROP_EVERYTHING" }), "bad_command"),
-        (json!({ "method": "GET_DATA", "table": "orders", "companyId": "other" }), "forbidden"),
-        (json!({ "method": "GET_DATA", "table": "nothing" }), "unknown_table"),
-        (json!({ "method": "GET_DATA", "table": "orders", "payload": { "limit": 0 } }), "bad_limit"),
-        (json!({ "method": "ADD_SINGLE", "table": "orders", "payload": { "row": { "id": 1 } } }), "constraint"),
-        (json!({ "method": "ADD_SINGLE", "table": "orders", "payload": { "row": { "nope": 1 } } }), "unknown_column"),
-        (json!({ "method": "ADD_SINGLE", "table": "orders", "payload": {} }), "bad_command"),
-        (json!({ "method": "ADD_SINGLE", "table": "orders", "payload": { "row": { "n": "x" } } }), "bad_value"),
+        (
+            json!({ "method": "GET_DATA", "table": "orders", "companyId": "other" }),
+            "forbidden",
+        ),
+        (
+            json!({ "method": "GET_DATA", "table": "nothing" }),
+            "unknown_table",
+        ),
+        (
+            json!({ "method": "GET_DATA", "table": "orders", "payload": { "limit": 0 } }),
+            "bad_limit",
+        ),
+        (
+            json!({ "method": "ADD_SINGLE", "table": "orders", "payload": { "row": { "id": 1 } } }),
+            "constraint",
+        ),
+        (
+            json!({ "method": "ADD_SINGLE", "table": "orders", "payload": { "row": { "nope": 1 } } }),
+            "unknown_column",
+        ),
+        (
+            json!({ "method": "ADD_SINGLE", "table": "orders", "payload": {} }),
+            "bad_command",
+        ),
+        (
+            json!({ "method": "ADD_SINGLE", "table": "orders", "payload": { "row": { "n": "x" } } }),
+            "bad_value",
+        ),
     ];
     for (mut call, code) in cases {
         call["op"] = json!("rpc");
         call["correlationId"] = json!("c-1");
         let reply = answer(&mut socket, &call.to_string());
         assert_eq!(reply["ok"], json!(false), "{call} {reply}");
-        assert_eq!((&reply["code"], &reply["correlationId"]), (&json!(code), &json!("c-1")), "{call} {reply}");
-        assert!(reply["error"].as_str().is_some_and(|text| text.len() > 10), "{reply}");
+        assert_eq!(
+            (&reply["code"], &reply["correlationId"]),
+            (&json!(code), &json!("c-1")),
+            "{call} {reply}"
+        );
+        assert!(
+            reply["error"].as_str().is_some_and(|text| text.len() > 10),
+            "{reply}"
+        );
     }
     is_well(&served);
 }
@@ -152,7 +244,11 @@ fn injections_are_only_names() {
         let reply = answer(&mut socket, &table.to_string());
         assert_eq!(reply["op"], json!("error"), "{name:?} {reply}");
         let column = filter(name, "equals", &json!({ "StringValue": { "value": name } }));
-        assert_eq!(answer(&mut socket, &column)["op"], json!("error"), "{name:?}");
+        assert_eq!(
+            answer(&mut socket, &column)["op"],
+            json!("error"),
+            "{name:?}"
+        );
         for method in ["GET_DATA", "TABLE_EXISTS", "GET_SINGLE"] {
             let payload = json!({ "primaryKeyColumn": name, "primaryId": name });
             let call = json!({ "op": "rpc", "method": method, "table": name, "payload": payload });
@@ -163,10 +259,18 @@ fn injections_are_only_names() {
         let value = json!({ "op": "rpc", "method": "ADD_SINGLE", "table": "orders",
             "payload": { "row": { "note": name } } });
         let reply = answer(&mut socket, &value.to_string());
-        assert_eq!(reply["data"][0]["note"], json!(name), "a value is kept as it is: {reply}");
+        assert_eq!(
+            reply["data"][0]["note"],
+            json!(name),
+            "a value is kept as it is: {reply}"
+        );
         let column = json!({ "op": "rpc", "method": "UPDATE_SINGLE", "table": "orders",
             "payload": { "primaryId": "1", "updates": { name: 1 } } });
-        assert_eq!(answer(&mut socket, &column.to_string())["ok"], json!(false), "{name:?}");
+        assert_eq!(
+            answer(&mut socket, &column.to_string())["ok"],
+            json!(false),
+            "{name:?}"
+        );
     }
     is_well(&served);
 }
@@ -179,11 +283,15 @@ fn deep_json_is_refused() {
     let deep = |open: &str, close: &str| open.repeat(10_000) + &close.repeat(10_000);
     let wrapper = r#"{"filter_wrapper_type":"and","filters":["#;
     for query in [deep("[", "]"), deep(r#"{"a":"#, "}"), deep(wrapper, "]}")] {
-        socket.send(&format!(r#"{{"op":"subscribe","table":"orders","hashId":"d","query":{query}}}"#));
+        socket.send(&format!(
+            r#"{{"op":"subscribe","table":"orders","hashId":"d","query":{query}}}"#
+        ));
         assert!(socket.text_with("error").contains("error"));
         socket.send(&query);
         assert!(socket.text_with("error").contains("error"));
-        let row = format!(r#"{{"op":"rpc","method":"ADD_SINGLE","table":"orders","payload":{{"row":{query}}}}}"#);
+        let row = format!(
+            r#"{{"op":"rpc","method":"ADD_SINGLE","table":"orders","payload":{{"row":{query}}}}}"#
+        );
         socket.send(&row);
         assert!(socket.text_with("error").contains("error"));
     }
@@ -197,8 +305,15 @@ fn damaged_flatbuffers_are_answered() {
     let mut random = StdRng::seed_from_u64(7);
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../protocol/tests/golden/fb");
     let mut buffers = Vec::new();
-    for entry in std::fs::read_dir(golden).expect("the recordings are there").flatten() {
-        if entry.file_name().to_string_lossy().starts_with("streaming_filter_wrap") {
+    for entry in std::fs::read_dir(golden)
+        .expect("the recordings are there")
+        .flatten()
+    {
+        if entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with("streaming_filter_wrap")
+        {
             let text = std::fs::read_to_string(entry.path()).expect("it is readable");
             let vector: Json = serde_json::from_str(&text).expect("it is JSON");
             buffers.extend(vector["hex"].as_str().map(unhex));
@@ -214,9 +329,15 @@ fn damaged_flatbuffers_are_answered() {
         }
         bytes.truncate(random.random_range(bytes.len() / 2..=bytes.len()));
         let base64 = base64(&bytes);
-        socket.send(&json!({ "op": "subscribe", "table": "orders", "hashId": "f", "queryFbB64": base64 }).to_string());
+        socket.send(
+            &json!({ "op": "subscribe", "table": "orders", "hashId": "f", "queryFbB64": base64 })
+                .to_string(),
+        );
         let reply = socket.text_with("\"hashId\":\"f\"");
-        assert!(reply.contains("\"ack\"") || reply.contains("\"error\""), "{reply}");
+        assert!(
+            reply.contains("\"ack\"") || reply.contains("\"error\""),
+            "{reply}"
+        );
         socket.send(r#"{"op":"unsubscribe","table":"orders","hashId":"f"}"#);
         socket.send(r#"{"op":"ping"}"#);
         socket.text_with("pong");
@@ -244,7 +365,9 @@ fn random_bytes_harm_nobody() {
     let mut socket = served.connect("demo", "random");
     for _ in 0..500 {
         let length = random.random_range(0..60);
-        let text: String = (0..length).map(|_| random.random_range(' '..'\u{2fff}')).collect();
+        let text: String = (0..length)
+            .map(|_| random.random_range(' '..'\u{2fff}'))
+            .collect();
         socket.send(&text);
     }
     socket.send(r#"{"op":"ping"}"#);
@@ -266,7 +389,9 @@ fn sizes_and_fragments() {
     for (at, byte) in text.iter().enumerate() {
         let opcode = u8::from(at == 0);
         let end = if at + 1 == text.len() { 0x80 } else { 0 };
-        stream.write_all(&[opcode | end, 0x81, 0, 0, 0, 0, *byte]).expect("it reads");
+        stream
+            .write_all(&[opcode | end, 0x81, 0, 0, 0, 0, *byte])
+            .expect("it reads");
     }
     let mut seen = Vec::new();
     let mut buffer = [0; 4_096];
@@ -307,7 +432,10 @@ fn sockets_that_never_read_are_bounded() {
     }
     let grown = resident_bytes(&served).saturating_sub(before);
     let allowed = SLEEPERS * 2 * MEBIBYTE + 96 * MEBIBYTE;
-    assert!(grown < allowed, "{grown} bytes more for {SLEEPERS} sockets that do not read");
+    assert!(
+        grown < allowed,
+        "{grown} bytes more for {SLEEPERS} sockets that do not read"
+    );
     is_well(&served);
 }
 
@@ -344,7 +472,10 @@ fn tenants_do_not_meet() {
             Ok(String::from_utf8_lossy(&head).into_owned())
         });
         let status = refused.expect("it answers");
-        assert!(socket.is_empty() || !status.contains("101"), "{socket:?} {status}");
+        assert!(
+            socket.is_empty() || !status.contains("101"),
+            "{socket:?} {status}"
+        );
     }
 }
 
@@ -366,8 +497,14 @@ fn upgrade(stream: &mut TcpStream) {
 fn resident_bytes(served: &Served) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", served.id()));
     let status = status.expect("the server runs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux says so");
-    let kibibytes = line.split_whitespace().nth(1).and_then(|text| text.parse::<usize>().ok());
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .expect("Linux says so");
+    let kibibytes = line
+        .split_whitespace()
+        .nth(1)
+        .and_then(|text| text.parse::<usize>().ok());
     kibibytes.expect("a number") * 1_024
 }
 
@@ -380,12 +517,18 @@ fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte));
+        let word = chunk
+            .iter()
+            .fold(0_u32, |word, byte| word << 8 | u32::from(*byte));
         let word = word << (8 * (3 - chunk.len()));
         for place in 0..4 {
             let digit = (word >> (18 - 6 * place)) & 63;
             let is_padding = place > chunk.len();
-            text.push(if is_padding { '=' } else { char::from(ALPHABET[digit as usize]) });
+            text.push(if is_padding {
+                '='
+            } else {
+                char::from(ALPHABET[digit as usize])
+            });
         }
     }
     text

@@ -9,7 +9,7 @@
 //! what the table held then, so that afterwards the page of every subscriber can be compared with
 //! SQL's own answer at each of its positions.
 //!
-//! `ORACLE_SEED` and `ORACLE_TRANSACTIONS` make other and longer runs.
+//! `ORACLE_SEED` and `ORACLE_CALLS` make other and longer runs.
 
 mod checker;
 mod queries;
@@ -18,7 +18,6 @@ mod things;
 mod writers;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -34,25 +33,44 @@ use crate::oracle::things::{Event, History};
 const CLIENTS: usize = 12;
 const SUBSCRIPTIONS_PER_CLIENT: usize = 9;
 
-#[expect(clippy::disallowed_methods, reason = "a test's own settings, read in one place")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test's own settings, read in one place"
+)]
 fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }
 
 /// Every page of every subscriber is SQL's answer at its position, and each tampering with what was
 /// received is caught.
 #[test]
 fn every_page_is_what_sql_says() {
-    let (seed, transactions) = (setting("ORACLE_SEED", 1), setting("ORACLE_TRANSACTIONS", 400));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let (history, recordings) =
-        runtime.expect("a runtime starts").block_on(observe(seed, transactions));
-    let Report { checks, wrong } = check(&history, &recordings);
-    let repeat = format!("ORACLE_SEED={seed} ORACLE_TRANSACTIONS={transactions}");
-    assert!(wrong.is_empty(), "{} of {checks} pages wrong ({repeat}):\n{}", wrong.len(), wrong[0]);
-    println!("{checks} pages compared, 0 wrong, {} subscriptions ({repeat})", recordings.len());
+    let (seed, calls) = (setting("ORACLE_SEED", 1), setting("ORACLE_CALLS", 300));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let (history, recordings) = runtime
+        .expect("a runtime starts")
+        .block_on(observe(seed, calls));
+    let Report { checks, wrong, late } = check(&history, &recordings);
+    let repeat = format!("ORACLE_SEED={seed} ORACLE_CALLS={calls}");
+    assert!(
+        wrong.is_empty(),
+        "{} of {checks} pages wrong ({repeat}):\n{}",
+        wrong.len(),
+        wrong[0]
+    );
+    println!(
+        "{checks} pages compared, 0 wrong, {late} late, {} subscriptions ({repeat})",
+        recordings.len()
+    );
     assert!(recordings.len() >= CLIENTS * SUBSCRIPTIONS_PER_CLIENT);
-    assert!(checks > transactions as usize * 10, "only {checks} comparisons");
+    assert!(checks > calls as usize * 20, "only {checks} comparisons");
+    assert!(late * 50 < checks, "{late} of {checks} pages late ({repeat})");
     assert!(recordings.iter().any(|one| one.resumed()), "nobody resumed");
     for (what, recordings) in tampered(&recordings) {
         let caught = check(&history, &recordings).wrong.len();
@@ -60,7 +78,7 @@ fn every_page_is_what_sql_says() {
     }
 }
 
-async fn observe(seed: u64, transactions: u64) -> (History, Vec<Recording>) {
+async fn observe(seed: u64, calls: u64) -> (History, Vec<Recording>) {
     let folder = Folder::new();
     let file = folder.path().join("things.db");
     let first = things::create(&file, seed);
@@ -70,7 +88,11 @@ async fn observe(seed: u64, transactions: u64) -> (History, Vec<Recording>) {
 
     let mut clients = Vec::new();
     for number in 0..=CLIENTS as u64 {
-        let options = Options { seed: Some(seed + number), updates_max: 1 << 20, ..Options::new(&url) };
+        let options = Options {
+            seed: Some(seed + number),
+            updates_max: 1 << 20,
+            ..Options::new(&url)
+        };
         clients.push(Client::connect(options).await.expect("the server is up"));
     }
     let caller = clients.pop().expect("one more than subscribe");
@@ -85,20 +107,18 @@ async fn observe(seed: u64, transactions: u64) -> (History, Vec<Recording>) {
         }
     }
 
-    let stop = Arc::new(AtomicBool::new(false));
+    let (local_turns, turns) = std::sync::mpsc::sync_channel(4);
     let local = {
-        let (file, stop) = (file.clone(), Arc::clone(&stop));
-        tokio::task::spawn_blocking(move || {
-            let events = writers::this_process(&file, seed + 1, transactions);
-            stop.store(true, Ordering::Relaxed);
-            events
-        })
+        let file = file.clone();
+        tokio::task::spawn_blocking(move || writers::this_process(&file, seed + 1, &turns))
     };
+    let (foreign_turns, turns) = std::sync::mpsc::sync_channel(4);
     let foreign = {
-        let (file, stop) = (file.clone(), Arc::clone(&stop));
-        tokio::task::spawn_blocking(move || writers::another_process(&file, seed + 2, &stop))
+        let file = file.clone();
+        tokio::task::spawn_blocking(move || writers::another_process(&file, seed + 2, &turns))
     };
-    let called = writers::procedures(&caller, &clients, seed + 3, &stop).await;
+    let strangers = vec![local_turns, foreign_turns];
+    let called = writers::procedures(&caller, &clients, seed + 3, calls, strangers).await;
     let mut events = vec![first];
     events.extend(local.await.expect("the writer does not panic"));
     events.extend(foreign.await.expect("the writer does not panic"));

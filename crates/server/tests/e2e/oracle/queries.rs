@@ -26,9 +26,13 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(random: &mut StdRng) -> Self {
         let count = random.random_range(1..4);
-        let queries =
-            (0..count).map(|_| (RandomQuery::new(random), random.random_range(5..60))).collect();
-        Self { queries, is_binary: random.random_bool(0.25) }
+        let queries = (0..count)
+            .map(|_| (RandomQuery::new(random), random.random_range(5..60)))
+            .collect();
+        Self {
+            queries,
+            is_binary: random.random_bool(0.25),
+        }
     }
 }
 
@@ -39,9 +43,17 @@ struct Condition {
 
 impl RandomQuery {
     fn new(random: &mut StdRng) -> Self {
-        let filter = if random.random_bool(0.8) { Some(group(random, 0)) } else { None };
+        let filter = if random.random_bool(0.8) {
+            Some(group(random, 0))
+        } else {
+            None
+        };
         let order = order(random);
-        let keyset = if random.random_bool(0.25) { Some(keyset(random, &order)) } else { None };
+        let keyset = if random.random_bool(0.25) {
+            Some(keyset(random, &order))
+        } else {
+            None
+        };
         let limit = random.random_range(1..12_usize);
 
         let mut json = json!({ "limit": limit });
@@ -52,24 +64,40 @@ impl RandomQuery {
         }
         let named = |key: &Key| json!({ "field": key.column, "sort": key.sort() });
         json["order"] = order.iter().filter(|key| key.is_given).map(named).collect();
-        if let Some(Keyset { entries, is_strict, sql }) = keyset {
+        if let Some(Keyset {
+            entries,
+            is_strict,
+            sql,
+        }) = keyset
+        {
             json["cursor"] = Json::Array(entries);
             json["strict_after"] = is_strict.into();
             conditions.push(sql);
         }
-        let condition =
-            if conditions.is_empty() { "TRUE".to_owned() } else { conditions.join(" AND ") };
+        let condition = if conditions.is_empty() {
+            "TRUE".to_owned()
+        } else {
+            conditions.join(" AND ")
+        };
         let keys: Vec<String> = order.iter().map(Key::sql).collect();
         let sql = format!(
             "SELECT * FROM demo_things WHERE {condition} ORDER BY {} LIMIT {limit}",
             keys.join(", ")
         );
-        Self { json: json.to_string(), sql, limit }
+        Self {
+            json: json.to_string(),
+            sql,
+            limit,
+        }
     }
 }
 
 fn group(random: &mut StdRng, depth: usize) -> Condition {
-    let (name, joint) = if random.random_bool(0.5) { ("and", " AND ") } else { ("or", " OR ") };
+    let (name, joint) = if random.random_bool(0.5) {
+        ("and", " AND ")
+    } else {
+        ("or", " OR ")
+    };
     let members: Vec<Condition> = (0..random.random_range(1..4))
         .map(|_| match depth < 2 && random.random_bool(0.25) {
             true => group(random, depth + 1),
@@ -79,7 +107,10 @@ fn group(random: &mut StdRng, depth: usize) -> Condition {
     let sql: Vec<&str> = members.iter().map(|member| &*member.sql).collect();
     let sql = format!("({})", sql.join(joint));
     let filters: Vec<Json> = members.into_iter().map(|member| member.json).collect();
-    Condition { json: json!({ "filter_wrapper_type": name, "filters": filters }), sql }
+    Condition {
+        json: json!({ "filter_wrapper_type": name, "filters": filters }),
+        sql,
+    }
 }
 
 fn test(random: &mut StdRng) -> Condition {
@@ -106,12 +137,24 @@ fn test(random: &mut StdRng) -> Condition {
         5 => ("greaterThan", tag_a, format!("{column} > {sql_a}")),
         6 => ("greaterThanOrEquals", tag_a, format!("{column} >= {sql_a}")),
         7 | 8 => ("inList", list, format!("{column} IN ({sql_a}, {sql_b})")),
-        9 => ("notInList", list, format!("{column} NOT IN ({sql_a}, {sql_b})")),
-        10 => ("between", list, format!("{column} BETWEEN {sql_a} AND {sql_b}")),
+        9 => (
+            "notInList",
+            list,
+            format!("{column} NOT IN ({sql_a}, {sql_b})"),
+        ),
+        10 => (
+            "between",
+            list,
+            format!("{column} BETWEEN {sql_a} AND {sql_b}"),
+        ),
         11 => {
             let range = json!({ "RangeValue": { "low": tag_a, "high": tag_b,
                 "include_low": false, "include_high": true } });
-            ("notBetween", range, format!("NOT ({column} > {sql_a} AND {column} <= {sql_b})"))
+            (
+                "notBetween",
+                range,
+                format!("NOT ({column} > {sql_a} AND {column} <= {sql_b})"),
+            )
         }
         _ => ("equals", tag_a, format!("{column} = {sql_a}")),
     };
@@ -127,14 +170,20 @@ fn text_test(random: &mut StdRng) -> Condition {
     let quoted = literal(&Value::Text(needle.to_owned()));
     let length = needle.chars().count();
     let (name, sql) = match random.random_range(0..4) {
-        0 => ("startsWith", format!("substr(name, 1, {length}) = {quoted}")),
+        0 => (
+            "startsWith",
+            format!("substr(name, 1, {length}) = {quoted}"),
+        ),
         1 if length == 0 => ("endsWith", "name IS NOT NULL".to_owned()),
         1 => ("endsWith", format!("substr(name, -{length}) = {quoted}")),
         2 => ("contains", format!("instr(name, {quoted}) > 0")),
         _ => ("notContains", format!("instr(name, {quoted}) = 0")),
     };
     let value = json!({ "StringValue": { "value": needle } });
-    Condition { json: json!({ "field_name": "name", "filter_type": name, "value": value }), sql }
+    Condition {
+        json: json!({ "field_name": "name", "filter_type": name, "value": value }),
+        sql,
+    }
 }
 
 fn tagged(column: &str, value: &Value) -> Json {
@@ -185,7 +234,8 @@ impl Key {
     }
 
     fn nulls_first(&self) -> bool {
-        self.nulls.map_or(self.is_descending, |nulls| nulls == "FIRST")
+        self.nulls
+            .map_or(self.is_descending, |nulls| nulls == "FIRST")
     }
 
     fn sql(&self) -> String {
@@ -199,7 +249,11 @@ impl Key {
         let column = self.column;
         if *value == Value::Null {
             let rest = format!("{column} IS NOT NULL");
-            return if self.nulls_first() { rest } else { "FALSE".to_owned() };
+            return if self.nulls_first() {
+                rest
+            } else {
+                "FALSE".to_owned()
+            };
         }
         let sign = if self.is_descending { "<" } else { ">" };
         let beyond = format!("{column} {sign} {}", literal(value));
@@ -217,11 +271,21 @@ fn order(random: &mut StdRng) -> Vec<Key> {
         let nulls = [None, Some("FIRST"), Some("LAST")][random.random_range(0..3)];
         let is_descending = random.random_bool(0.5);
         if order.iter().all(|key| key.column != column) {
-            order.push(Key { column, is_descending, nulls, is_given: true });
+            order.push(Key {
+                column,
+                is_descending,
+                nulls,
+                is_given: true,
+            });
         }
     }
     if order.iter().all(|key| key.column != "id") {
-        order.push(Key { column: "id", is_descending: false, nulls: None, is_given: false });
+        order.push(Key {
+            column: "id",
+            is_descending: false,
+            nulls: None,
+            is_given: false,
+        });
     }
     order
 }
@@ -252,5 +316,9 @@ fn keyset(random: &mut StdRng, order: &[Key]) -> Keyset {
     if !is_strict {
         levels.push(format!("({})", equal.join(" AND ")));
     }
-    Keyset { entries, is_strict, sql: format!("({})", levels.join(" OR ")) }
+    Keyset {
+        entries,
+        is_strict,
+        sql: format!("({})", levels.join(" OR ")),
+    }
 }

@@ -17,7 +17,9 @@ pub(crate) struct Recording {
 
 impl Recording {
     pub(crate) fn resumed(&self) -> bool {
-        self.updates.iter().any(|update| matches!(update, Update::Resumed { .. }))
+        self.updates
+            .iter()
+            .any(|update| matches!(update, Update::Resumed { .. }))
     }
 }
 
@@ -30,7 +32,11 @@ pub(crate) async fn subscriber(
 ) -> Vec<Recording> {
     let mut recordings = Vec::new();
     let (last, others) = plan.queries.split_last().expect("a plan has a query");
-    let format = if plan.is_binary { Format::Binary } else { Format::Json };
+    let format = if plan.is_binary {
+        Format::Binary
+    } else {
+        Format::Json
+    };
     for (query, updates_max) in others {
         let recording = watch(&client, query, format, finished.clone(), *updates_max).await;
         let is_end = recording.passed.is_some();
@@ -55,17 +61,31 @@ async fn watch(
     let mut subscription = subscription.expect("the client lives");
     let mut updates: Vec<Update> = Vec::new();
     while updates.len() < updates_max {
-        tokio::select! {
+        let end = tokio::select! {
             end = finished.wait_for(Option::is_some) => {
-                let end = end.expect("the test lives").expect("waited for");
-                let point = subscription.sync_point(end).await.expect("it is passed in time");
-                while !subscription.has_passed(point) {
-                    updates.push(subscription.next().await.expect("it goes on"));
-                }
-                return Recording { query: query.clone(), updates, passed: Some(end) };
+                end.expect("the test lives").expect("waited for")
             }
-            update = subscription.next() => updates.push(update.expect("it goes on")),
+            update = subscription.next() => {
+                updates.push(update.expect("it goes on"));
+                continue;
+            }
+        };
+        let point = subscription
+            .sync_point(end)
+            .await
+            .expect("it is passed in time");
+        while !subscription.has_passed(point) {
+            updates.push(subscription.next().await.expect("it goes on"));
         }
+        return Recording {
+            query: query.clone(),
+            updates,
+            passed: Some(end),
+        };
     }
-    Recording { query: query.clone(), updates, passed: None }
+    Recording {
+        query: query.clone(),
+        updates,
+        passed: None,
+    }
 }

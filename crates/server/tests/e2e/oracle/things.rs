@@ -79,13 +79,19 @@ impl History {
                 }
                 Did::Set(key, values) => {
                     let thing = things.get_mut(&key).expect("a changed row is there");
-                    values.into_iter().for_each(|(column, value)| thing[column] = value);
+                    values
+                        .into_iter()
+                        .for_each(|(column, value)| thing[column] = value);
                 }
                 Did::Deleted(key) => {
                     things.remove(&key).expect("a deleted row was there");
                 }
             }
-            states.push(State { lsn, things: things.clone(), is_apart });
+            states.push(State {
+                lsn,
+                things: things.clone(),
+                is_apart,
+            });
         }
         Self { states }
     }
@@ -115,32 +121,47 @@ pub(crate) fn key_of(thing: &Thing) -> i64 {
 /// Makes the file with the table and some rows, before the server knows of it.
 pub(crate) fn create(file: &Path, seed: u64) -> Event {
     let database = Connection::open(file).expect("the folder is writable");
-    database.pragma_update(None, "journal_mode", "wal").expect("it is a file");
+    database
+        .pragma_update(None, "journal_mode", "wal")
+        .expect("it is a file");
     database.execute_batch(CREATE).expect("the table is new");
     let mut random = StdRng::seed_from_u64(seed);
     for key in 0..KEYS / 2 {
-        let values: Vec<String> =
-            COLUMNS[1..].iter().map(|column| literal(&random_value(&mut random, column))).collect();
-        let insert = format!("INSERT INTO demo_things VALUES ({key}, {})", values.join(", "));
+        let values: Vec<String> = COLUMNS[1..]
+            .iter()
+            .map(|column| literal(&random_value(&mut random, column)))
+            .collect();
+        let insert = format!(
+            "INSERT INTO demo_things VALUES ({key}, {})",
+            values.join(", ")
+        );
         database.execute_batch(&insert).expect("keys differ");
     }
-    Event { lsn: Lsn::ZERO, did: Did::Left(read(&database)) }
+    Event {
+        lsn: Lsn::ZERO,
+        did: Did::Left(read(&database)),
+    }
 }
 
 /// Reads the whole table.
 pub(crate) fn read(database: &Connection) -> Things {
-    let mut statement = database.prepare_cached("SELECT * FROM demo_things").expect("it is there");
+    let mut statement = database
+        .prepare_cached("SELECT * FROM demo_things")
+        .expect("it is there");
     let rows = statement.query_map([], |row| {
-        (0..COLUMNS.len()).map(|at| row.get::<_, Value>(at)).collect::<Result<Thing, _>>()
+        (0..COLUMNS.len())
+            .map(|at| row.get::<_, Value>(at))
+            .collect::<Result<Thing, _>>()
     });
-    let things = rows.expect("it can be read").map(|thing| thing.expect("it can be read"));
+    let things = rows
+        .expect("it can be read")
+        .map(|thing| thing.expect("it can be read"));
     things.map(|thing| (key_of(&thing), thing)).collect()
 }
 
 /// A value for a column: from few, so that filters meet them; sometimes NULL.
 pub(crate) fn random_value(random: &mut StdRng, column: &str) -> Value {
-    const NAMES: [&str; 10] =
-        ["", "a", "ab", "abc", "b", "B", "%", "a_b", "zürich", "東京"];
+    const NAMES: [&str; 10] = ["", "a", "ab", "abc", "b", "B", "%", "a_b", "zürich", "東京"];
     if random.random_bool(0.15) {
         return Value::Null;
     }
@@ -151,7 +172,10 @@ pub(crate) fn random_value(random: &mut StdRng, column: &str) -> Value {
         "price" => Value::Real(f64::from(random.random_range(0..9)) / 2.0),
         "flag" => Value::Integer(random.random_range(0..2)),
         "name" => Value::Text(NAMES[random.random_range(0..NAMES.len())].to_owned()),
-        "at" => Value::Text(format!("2026-01-02T03:04:05.{:03}Z", random.random_range(0..5))),
+        "at" => Value::Text(format!(
+            "2026-01-02T03:04:05.{:03}Z",
+            random.random_range(0..5)
+        )),
         _ => panic!("no column {column}"),
     }
 }
@@ -174,8 +198,9 @@ pub(crate) fn json(column: &str, value: &Value) -> serde_json::Value {
         ("big" | "price", Value::Integer(number)) => number.to_string().into(),
         ("price", Value::Real(number)) => number.to_string().into(),
         ("flag", Value::Integer(number)) => (*number != 0).into(),
-        ("x", Value::Integer(number)) => (*number as f64).into(),
         (_, Value::Integer(number)) => (*number).into(),
+        // JSON of a whole float has no point; serde_json tells 1 from 1.0.
+        (_, Value::Real(number)) if number.fract() == 0.0 => (*number as i64).into(),
         (_, Value::Real(number)) => (*number).into(),
         (_, Value::Text(text)) => text.as_str().into(),
         (_, Value::Blob(_)) => panic!("no column holds bytes"),

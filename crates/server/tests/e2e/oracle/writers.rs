@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -27,15 +27,19 @@ struct Script {
 }
 
 fn script(random: &mut StdRng) -> Script {
-    let mut statements: Vec<String> =
-        (0..random.random_range(1..6)).map(|_| statement(random)).collect();
+    let mut statements: Vec<String> = (0..random.random_range(1..6))
+        .map(|_| statement(random))
+        .collect();
     if random.random_bool(0.2) {
         statements.insert(0, "SAVEPOINT inner_part".to_owned());
         let rest = ["ROLLBACK TO inner_part", "RELEASE inner_part"];
         let end = rest[random.random_range(0..2)].to_owned();
         statements.insert(random.random_range(1..=statements.len()), end);
     }
-    Script { statements, is_committed: random.random_bool(0.85) }
+    Script {
+        statements,
+        is_committed: random.random_bool(0.85),
+    }
 }
 
 fn statement(random: &mut StdRng) -> String {
@@ -44,30 +48,50 @@ fn statement(random: &mut StdRng) -> String {
     let value = literal(&random_value(random, column));
     match random.random_range(0..10) {
         0 | 1 => {
-            let values: Vec<String> =
-                COLUMNS[1..].iter().map(|column| literal(&random_value(random, column))).collect();
-            let verb = ["INSERT", "INSERT OR REPLACE", "INSERT OR IGNORE"][random.random_range(0..3)];
-            format!("{verb} INTO demo_things VALUES ({key}, {})", values.join(", "))
+            let values: Vec<String> = COLUMNS[1..]
+                .iter()
+                .map(|column| literal(&random_value(random, column)))
+                .collect();
+            let verb =
+                ["INSERT", "INSERT OR REPLACE", "INSERT OR IGNORE"][random.random_range(0..3)];
+            format!(
+                "{verb} INTO demo_things VALUES ({key}, {})",
+                values.join(", ")
+            )
         }
         2 => format!("DELETE FROM demo_things WHERE id = {key}"),
         3 => {
             let other = random.random_range(0..KEYS);
             format!("UPDATE demo_things SET id = {other} WHERE id = {key}")
         }
-        4 => format!("UPDATE demo_things SET {column} = {value} WHERE id % 10 = {}", key % 10),
+        4 => format!(
+            "UPDATE demo_things SET {column} = {value} WHERE id % 10 = {}",
+            key % 10
+        ),
         _ => format!("UPDATE demo_things SET {column} = {value} WHERE id = {key}"),
     }
 }
 
-/// Writes through a connection of this process until the transactions are used up.
-pub(crate) fn this_process(file: &Path, seed: u64, transactions: u64) -> Events {
+/// A stranger's permission to make one more transaction. Without it the strangers, who need not wait for
+/// the disk, would be done before anybody has seen anything.
+pub(crate) type Turns = Receiver<()>;
+
+/// Writes through a connection of this process until there are no more turns.
+pub(crate) fn this_process(file: &Path, seed: u64, turns: &Turns) -> Events {
     let mut random = StdRng::seed_from_u64(seed);
     let mut database = Connection::open(file).expect("the file is there");
-    database.busy_timeout(std::time::Duration::from_secs(30)).expect("it can be set");
-    database.pragma_update(None, "synchronous", "off").expect("it can be set");
+    database
+        .busy_timeout(std::time::Duration::from_secs(30))
+        .expect("it can be set");
+    database
+        .pragma_update(None, "synchronous", "off")
+        .expect("it can be set");
     let mut events = Vec::new();
-    for _ in 0..transactions {
-        let Script { statements, is_committed } = script(&mut random);
+    for () in turns {
+        let Script {
+            statements,
+            is_committed,
+        } = script(&mut random);
         let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate);
         let transaction = transaction.expect("others let go in time");
         for statement in &statements {
@@ -78,14 +102,17 @@ pub(crate) fn this_process(file: &Path, seed: u64, transactions: u64) -> Events 
             let lsn: Option<i64> = transaction.query_row(LAST_LSN, [], |row| row.get(0)).ok();
             let left = read(&transaction);
             transaction.commit().expect("it holds the lock");
-            events.extend(lsn.map(|lsn| Event { lsn: Lsn::new(lsn as u64), did: Did::Left(left) }));
+            events.extend(lsn.map(|lsn| Event {
+                lsn: Lsn::new(lsn as u64),
+                did: Did::Left(left),
+            }));
         }
     }
     events
 }
 
-/// Writes through Python's SQLite, in a process of its own, until told to stop.
-pub(crate) fn another_process(file: &Path, seed: u64, stop: &AtomicBool) -> Events {
+/// Writes through Python's SQLite, in a process of its own, until there are no more turns.
+pub(crate) fn another_process(file: &Path, seed: u64, turns: &Turns) -> Events {
     let mut random = StdRng::seed_from_u64(seed);
     let mut python = Command::new("python3")
         .args(["-c", include_str!("writer.py")])
@@ -97,15 +124,24 @@ pub(crate) fn another_process(file: &Path, seed: u64, stop: &AtomicBool) -> Even
     let mut orders = python.stdin.take().expect("it is piped");
     let mut answers = BufReader::new(python.stdout.take().expect("it is piped")).lines();
     let mut events = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
-        let Script { statements, is_committed } = script(&mut random);
+    for () in turns {
+        let Script {
+            statements,
+            is_committed,
+        } = script(&mut random);
         let order = json!({ "statements": statements, "commit": is_committed });
         writeln!(orders, "{order}").expect("python runs");
-        let answer = answers.next().expect("python answers").expect("python answers in text");
+        let answer = answers
+            .next()
+            .expect("python answers")
+            .expect("python answers in text");
         let answer: Json = serde_json::from_str(&answer).expect("python answers in JSON");
         if let Some(lsn) = answer["lsn"].as_u64() {
             let did = Did::Left(things(&answer["rows"]));
-            events.push(Event { lsn: Lsn::new(lsn), did });
+            events.push(Event {
+                lsn: Lsn::new(lsn),
+                did,
+            });
         }
     }
     drop(orders);
@@ -125,25 +161,40 @@ fn things(rows: &Json) -> Things {
         other => panic!("no column holds {other}"),
     };
     let thing = |row: &Json| -> Vec<Value> {
-        row.as_array().expect("a row is an array").iter().map(value).collect()
+        row.as_array()
+            .expect("a row is an array")
+            .iter()
+            .map(value)
+            .collect()
     };
-    let rows = rows.as_array().expect("rows are an array").iter().map(thing);
-    rows.map(|thing| (super::things::key_of(&thing), thing)).collect()
+    let rows = rows
+        .as_array()
+        .expect("rows are an array")
+        .iter()
+        .map(thing);
+    rows.map(|thing| (super::things::key_of(&thing), thing))
+        .collect()
 }
 
-/// Calls procedures until told to stop, and now and then cuts a subscriber's connection.
+/// Calls procedures, gives each stranger a turn with every call, and now and then cuts a subscriber's
+/// connection.
 pub(crate) async fn procedures(
     caller: &Client,
     subscribers: &[Client],
     seed: u64,
-    stop: &AtomicBool,
+    calls: u64,
+    strangers: Vec<SyncSender<()>>,
 ) -> Events {
     let mut random = StdRng::seed_from_u64(seed);
     let mut events = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
+    for _ in 0..calls {
         let key = random.random_range(0..KEYS);
         events.extend(call(caller, &mut random, key).await);
-        if random.random_bool(0.05) {
+        for stranger in &strangers {
+            // One that has not used its last turn gets none: calls do not wait for strangers.
+            let _ = stranger.try_send(());
+        }
+        if random.random_bool(0.1) {
             subscribers[random.random_range(0..subscribers.len())].drop_connection().await;
         }
     }
@@ -154,7 +205,11 @@ async fn call(caller: &Client, random: &mut StdRng, key: i64) -> Option<Event> {
     let (method, payload, did) = match random.random_range(0..6) {
         0 | 1 => {
             let mut thing = vec![Value::Integer(key)];
-            thing.extend(COLUMNS[1..].iter().map(|column| random_value(random, column)));
+            thing.extend(
+                COLUMNS[1..]
+                    .iter()
+                    .map(|column| random_value(random, column)),
+            );
             let row: Json = COLUMNS
                 .iter()
                 .zip(&thing)
@@ -163,13 +218,21 @@ async fn call(caller: &Client, random: &mut StdRng, key: i64) -> Option<Event> {
                 .into();
             ("ADD_SINGLE", json!({ "row": row }), Did::Put(thing))
         }
-        2 => ("DELETE_ROW", json!({ "primaryId": key.to_string() }), Did::Deleted(key)),
+        2 => (
+            "DELETE_ROW",
+            json!({ "primaryId": key.to_string() }),
+            Did::Deleted(key),
+        ),
         _ => {
             let column = random.random_range(1..COLUMNS.len());
             let value = random_value(random, COLUMNS[column]);
             let updates = json!({ COLUMNS[column]: wire(COLUMNS[column], &value) });
             let payload = json!({ "primaryId": key.to_string(), "updates": updates });
-            ("UPDATE_SINGLE", payload, Did::Set(key, vec![(column, value)]))
+            (
+                "UPDATE_SINGLE",
+                payload,
+                Did::Set(key, vec![(column, value)]),
+            )
         }
     };
     let payload = Payload::parse(&payload.to_string()).expect("it is JSON");
