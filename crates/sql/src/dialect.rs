@@ -21,9 +21,10 @@ pub(crate) enum Comparand {
 }
 
 impl Dialect {
-    /// SQLite keeps timestamps and decimals in several forms within one column (text with and without a
-    /// zone, seconds as integers; integers, floats and text), so both sides go through a function that
-    /// gives one form. A day has one text form only, whose bytes are in the order of the days.
+    /// SQLite keeps timestamps and decimals in several forms within one column (text with and
+    /// without a zone, seconds as integers; integers, floats and text), so both sides go through a
+    /// function that gives one form. A day has one text form only, whose bytes are in the order of
+    /// the days.
     pub(crate) fn comparand(self, kind: &ColumnType) -> Comparand {
         match self {
             Self::Sqlite => match kind {
@@ -47,8 +48,8 @@ impl Dialect {
     /// The parameter that a constant of a comparison becomes.
     pub(crate) fn constant(self, value: &Value) -> Value {
         match (self, value) {
-            // SQLite turns a NaN into NULL, and so holds none. Text is above every number there, as NaN
-            // is for the engine, and equal to no number.
+            // SQLite turns a NaN into NULL, and so holds none. Text is above every number there, as
+            // NaN is for the engine, and equal to no number.
             (Self::Sqlite, Value::Float(number)) if number.is_nan() => Value::text("NaN"),
             _ => value.clone(),
         }

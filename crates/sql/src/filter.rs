@@ -106,8 +106,8 @@ impl Writer<'_> {
         }
     }
 
-    /// As a search in bytes, which in valid UTF-8 is a search in text. `LIKE` would have wildcards and
-    /// ignore case; the text functions of SQLite stop at a NUL character.
+    /// As a search in bytes, which in valid UTF-8 is a search in text. `LIKE` would have wildcards
+    /// and ignore case; the text functions of SQLite stop at a NUL character.
     fn text_match_sqlite(&mut self, column: usize, kind: TextMatch, needle: &Arc<str>) {
         let bytes = Value::Bytes(needle.as_bytes().into());
         let parameter = self.bind(bytes);
@@ -128,7 +128,8 @@ impl Writer<'_> {
                     ") = 0"
                 });
             }
-            // SQLite takes the empty part of an empty blob for NULL, and `substr(x, -0)` for all of x.
+            // SQLite takes the empty part of an empty blob for NULL, and `substr(x, -0)` for all of
+            // x.
             TextMatch::StartsWith | TextMatch::EndsWith if needle.is_empty() => {
                 haystack(self);
                 self.push(" >= ");

@@ -1,8 +1,8 @@
 //! A keyset as a condition of SQL, and the order it belongs to.
 //!
-//! Row-value comparison does not fit mixed directions or NULLs in any database, so the comparison is
-//! written out: after the first half of the keys, or equal in it and after the second half. Halving keeps
-//! the text short and the expression shallow for any number of keys.
+//! Row-value comparison does not fit mixed directions or NULLs in any database, so the comparison
+//! is written out: after the first half of the keys, or equal in it and after the second half.
+//! Halving keeps the text short and the expression shallow for any number of keys.
 
 use tidegate_core::{Comparison, Direction, Keyset, KeysetBound, Nulls, OrderKey, Value};
 
@@ -56,8 +56,8 @@ impl Writer<'_> {
         self.push(")");
     }
 
-    /// Says once more, as a plain range, what follows from the rest for the first key, so that an index
-    /// on it can be entered at the right place.
+    /// Says once more, as a plain range, what follows from the rest for the first key, so that an
+    /// index on it can be entered at the right place.
     fn range(&mut self, first: &Bound<'_>) {
         if self.is_nullable(first.key.column) || first.value.is_null() {
             return;

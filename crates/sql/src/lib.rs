@@ -1,12 +1,12 @@
 //! Queries and commands as SQL text and parameters.
 //!
-//! What is written here must mean exactly what the engine evaluates in memory: text is compared by its
-//! bytes, searches are literal, NULL stands where the order says, three-valued logic holds. What differs
-//! between databases is in [`Dialect`]; everything else is written once.
+//! What is written here must mean exactly what the engine evaluates in memory: text is compared by
+//! its bytes, searches are literal, NULL stands where the order says, three-valued logic holds.
+//! What differs between databases is in [`Dialect`]; everything else is written once.
 //!
-//! Names are always quoted and values always parameters, so no name or value can become SQL. What is
-//! deliberately absent: connections, drivers, and the mapping of a client's table name to a physical
-//! one; callers give the physical name.
+//! Names are always quoted and values always parameters, so no name or value can become SQL. What
+//! is deliberately absent: connections, drivers, and the mapping of a client's table name to a
+//! physical one; callers give the physical name.
 
 #![warn(missing_docs)]
 

@@ -15,7 +15,8 @@ pub struct Window {
     pub offset: u64,
 }
 
-/// All columns of a query's rows, in its order, in schema order. The query's own limit does not count.
+/// All columns of a query's rows, in its order, in schema order. The query's own limit does not
+/// count.
 ///
 /// # Errors
 /// `BadFilter` when it holds more values than a statement can.

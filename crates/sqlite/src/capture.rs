@@ -1,24 +1,25 @@
 //! Change capture: triggers that write every change into one log table.
 //!
-//! The triggers belong to the file, so they see the writes of every process, and their log rows commit or
-//! roll back with the writes themselves: savepoints, failed statements and crashes need no care. They use
-//! nothing that a plain SQLite of version 3.40 does not know.
+//! The triggers belong to the file, so they see the writes of every process, and their log rows
+//! commit or roll back with the writes themselves: savepoints, failed statements and crashes need
+//! no care. They use nothing that a plain SQLite of version 3.40 does not know.
 //!
-//! A trigger never logs what a statement meant to do, but what is true about a key when it fires: the row
-//! as it now stands in the table, or that no row has the key any more. Every key is looked at after its
-//! last change, so the last log row about it is right, whatever other triggers do in between and in
-//! whatever order they fire.
+//! A trigger never logs what a statement meant to do, but what is true about a key when it fires:
+//! the row as it now stands in the table, or that no row has the key any more. Every key is looked
+//! at after its last change, so the last log row about it is right, whatever other triggers do in
+//! between and in whatever order they fire.
 //!
-//! Two things fire no trigger. Rows that REPLACE removes through a unique index: a BEFORE trigger notes
-//! the keys that would be in conflict, and the AFTER trigger logs those that are gone. A note that is
-//! never looked at again (`INSERT OR IGNORE`) is harmless, since its key still exists; the writer sweeps
-//! it up. And `DROP TABLE`, which changes the schema and is found by that.
+//! Two things fire no trigger. Rows that REPLACE removes through a unique index: a BEFORE trigger
+//! notes the keys that would be in conflict, and the AFTER trigger logs those that are gone. A note
+//! that is never looked at again (`INSERT OR IGNORE`) is harmless, since its key still exists; the
+//! writer sweeps it up. And `DROP TABLE`, which changes the schema and is found by that.
 //!
-//! A column that is dropped stands in the upsert only, as a quoted name; unless quoted strings are switched
-//! off, SQLite then takes it for a string and lets the column go. Rows that are logged like this, before
-//! the triggers are made anew, are never read as rows: see `relay`.
+//! A column that is dropped stands in the upsert only, as a quoted name; unless quoted strings are
+//! switched off, SQLite then takes it for a string and lets the column go. Rows that are logged
+//! like this, before the triggers are made anew, are never read as rows: see `relay`.
 //!
-//! Inside a trigger no `OR …` clause may be relied on: the clause of the statement that fired it wins.
+//! Inside a trigger no `OR …` clause may be relied on: the clause of the statement that fired it
+//! wins.
 
 use tidegate_sql::quoted;
 
@@ -46,7 +47,8 @@ pub(crate) const BASE_OBJECTS: &str = "
         id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, shape TEXT NOT NULL);
 ";
 
-/// The log, with columns for so many values of a row. They have no type, so they hold any value unchanged.
+/// The log, with columns for so many values of a row. They have no type, so they hold any value
+/// unchanged.
 pub(crate) fn log_table(width: usize) -> String {
     format!(
         "CREATE TABLE IF NOT EXISTS _tidegate_log(id INTEGER PRIMARY KEY AUTOINCREMENT, \
@@ -55,8 +57,8 @@ pub(crate) fn log_table(width: usize) -> String {
     )
 }
 
-/// The notes, with columns for so many values of a key. They have no unique index on purpose: a note must
-/// never fail a write.
+/// The notes, with columns for so many values of a key. They have no unique index on purpose: a
+/// note must never fail a write.
 pub(crate) fn conflict_table(width: usize) -> String {
     format!(
         "CREATE TABLE IF NOT EXISTS _tidegate_conflict(source INTEGER, place INTEGER, tag, {}); \
@@ -198,8 +200,8 @@ impl<'a> Builder<'a> {
         )
     }
 
-    /// A key with a NULL in it names no row: then pages are read again, and say what is wrong. (When such
-    /// a row goes, the NULL in its logged key has the same effect.)
+    /// A key with a NULL in it names no row: then pages are read again, and say what is wrong.
+    /// (When such a row goes, the NULL in its logged key has the same effect.)
     fn reset_on_null(&self) -> Option<String> {
         let source = self.source;
         let nullable = self
@@ -216,8 +218,8 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// The condition that a row of the table has a key, whose parts the caller writes. Compared by the
-    /// key's own collation, so that its index serves, and by bytes, as keys are told apart.
+    /// The condition that a row of the table has a key, whose parts the caller writes. Compared by
+    /// the key's own collation, so that its index serves, and by bytes, as keys are told apart.
     fn has_key(&self, part: impl Fn(usize) -> String) -> String {
         let conditions = self.key.iter().enumerate().map(|(place, at)| {
             let (name, value) = (quoted(&self.columns[*at]), part(place));
@@ -231,8 +233,8 @@ impl<'a> Builder<'a> {
         conditions.collect::<Vec<_>>().join(" AND ")
     }
 
-    /// BEFORE: notes the keys of the rows that a unique index would put in conflict with `NEW`. `same`
-    /// is the image whose key is no conflict: the row that is itself written.
+    /// BEFORE: notes the keys of the rows that a unique index would put in conflict with `NEW`.
+    /// `same` is the image whose key is no conflict: the row that is itself written.
     fn notes(&self, same: &str) -> Vec<String> {
         let mut body = Vec::new();
         for (place, index) in self.uniques.iter().enumerate() {

@@ -15,8 +15,8 @@ use crate::unique::{UniqueIndex, unique_indexes};
 /// Names of our own objects start with this; they are never shown.
 pub(crate) const OWN_PREFIX: &str = "_tidegate_";
 
-/// Columns of a table that can be captured: each becomes one of the log, which has a few of its own, and
-/// SQLite stops at 2,000.
+/// Columns of a table that can be captured: each becomes one of the log, which has a few of its
+/// own, and SQLite stops at 2,000.
 pub(crate) const COLUMNS_MAX: usize = 1_900;
 
 /// Everything that is known about the tables, until the file's schema changes.

@@ -1,7 +1,7 @@
 //! Values as SQLite stores them, and as the engine reads them.
 //!
-//! A column of SQLite may hold anything whatever its type says. A value is read only in the forms listed
-//! at [`read`]; everything else is refused with a phrase, so that nothing is ever misread.
+//! A column of SQLite may hold anything whatever its type says. A value is read only in the forms
+//! listed at [`read`]; everything else is refused with a phrase, so that nothing is ever misread.
 
 use rusqlite::ToSql;
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -14,8 +14,8 @@ use tidegate_core::{
 /// First and one past the last moment with a four-digit year.
 const CALENDAR: std::ops::Range<i64> = -62_135_596_800_000_000..253_402_300_800_000_000;
 
-/// Whether a value is part of the primary key. There, two stored forms of one value would be two rows of
-/// SQLite and one of the engine, so only one form is read.
+/// Whether a value is part of the primary key. There, two stored forms of one value would be two
+/// rows of SQLite and one of the engine, so only one form is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Key,
@@ -31,7 +31,7 @@ pub(crate) enum Place {
 /// | double | REAL or INTEGER |
 /// | numeric | INTEGER, REAL (its shortest decimal), TEXT (not in a key) |
 /// | text | TEXT in UTF-8 |
-/// | timestamp | TEXT in an ISO form, INTEGER seconds since 1970; in a key only `…T…Z` as we print it |
+/// | timestamp | TEXT in an ISO form, INTEGER seconds since 1970; in a key only as we print it |
 /// | date | TEXT `YYYY-MM-DD` |
 /// | json | TEXT that is JSON, INTEGER, REAL |
 /// | bytea | BLOB |
@@ -155,7 +155,8 @@ pub(crate) fn shown(stored: ValueRef<'_>) -> Result<String, &'static str> {
     })
 }
 
-/// A value as it is stored and bound. Decimals go as text, which a numeric column makes a number of.
+/// A value as it is stored and bound. Decimals go as text, which a numeric column makes a number
+/// of.
 pub(crate) struct Stored<'a>(pub(crate) &'a Value);
 
 impl ToSql for Stored<'_> {

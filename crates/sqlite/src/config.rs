@@ -23,8 +23,8 @@ pub struct SqliteConfig {
 }
 
 impl SqliteConfig {
-    /// The defaults: four readers, statements up to ten seconds, locks waited for up to five, a look
-    /// every five milliseconds.
+    /// The defaults: four readers, statements up to ten seconds, locks waited for up to five, a
+    /// look every five milliseconds.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, tenancy: Tenancy) -> Self {
         Self {

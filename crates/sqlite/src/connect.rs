@@ -56,7 +56,8 @@ pub(crate) enum Access {
 pub(crate) fn connect(config: &SqliteConfig, access: Access) -> Result<Timed, Failure> {
     let flags = match access {
         Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
-        // The file itself is opened for writing all the same: a reader of a WAL may have to recover it.
+        // The file itself is opened for writing all the same: a reader of a WAL may have to recover
+        // it.
         Access::Read => OpenFlags::SQLITE_OPEN_READ_WRITE,
     };
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -89,8 +90,8 @@ pub(crate) fn connect(config: &SqliteConfig, access: Access) -> Result<Timed, Fa
     })
 }
 
-/// Makes sure that the file is a database we can work on: text in UTF-8, and a write-ahead log, so that
-/// readers and the writer do not wait for each other.
+/// Makes sure that the file is a database we can work on: text in UTF-8, and a write-ahead log, so
+/// that readers and the writer do not wait for each other.
 pub(crate) fn check_file(config: &SqliteConfig, connection: &Connection) -> Result<(), OpenError> {
     let path = &config.path;
     let failed = |error: rusqlite::Error| OpenError::from_failure(path, &error.into());
@@ -116,8 +117,9 @@ pub(crate) fn check_file(config: &SqliteConfig, connection: &Connection) -> Resu
 
 /// Held while the file is open: one process of ours at a time.
 ///
-/// Two would trim the log under each other. Other programs may use the file as they like. The lock is on a
-/// file beside it: on the database itself, closing any handle would release SQLite's own locks.
+/// Two would trim the log under each other. Other programs may use the file as they like. The lock
+/// is on a file beside it: on the database itself, closing any handle would release SQLite's own
+/// locks.
 #[derive(Debug)]
 pub(crate) struct FileLock {
     _file: File,

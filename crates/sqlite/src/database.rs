@@ -149,7 +149,8 @@ impl Database for SqliteDatabase {
             batches,
             acknowledged,
         };
-        // Not joined: it may be waiting for a stream that nobody reads, and ends when that is dropped.
+        // Not joined: it may be waiting for a stream that nobody reads, and ends when that is
+        // dropped.
         thread::Builder::new()
             .name("sqlite-relay".to_owned())
             .spawn(move || relay.run())
@@ -159,10 +160,12 @@ impl Database for SqliteDatabase {
 }
 
 impl WriterHandle {
-    /// Tells the writer to stop without waiting for room: a full queue is one it must not wait behind.
+    /// Tells the writer to stop without waiting for room: a full queue is one it must not wait
+    /// behind.
     fn stop(&self) {
         let writer = self.clone();
-        // The queue may be full, and this may run on a runtime's thread, where blocking is not allowed.
+        // The queue may be full, and this may run on a runtime's thread, where blocking is not
+        // allowed.
         if writer.try_stop().is_err() {
             let _ = thread::spawn(move || writer.send_blocking(WriterJob::Stop)).join();
         }

@@ -1,7 +1,7 @@
 //! Exact sums of decimals, and their division by a count.
 //!
-//! A sum is kept as one signed counter for each decimal place, without carrying: a place grows by at most
-//! nine per number, so it cannot overflow, and carries are settled once, at the end.
+//! A sum is kept as one signed counter for each decimal place, without carrying: a place grows by
+//! at most nine per number, so it cannot overflow, and carries are settled once, at the end.
 
 use tidegate_core::Numeric;
 
@@ -122,7 +122,8 @@ fn add_digits(places: &mut Vec<i64>, digits: impl Iterator<Item = u8>, sign: i64
     }
 }
 
-/// Carries from the lowest place up. Gives the digits, lowest first, and what is carried out at the top.
+/// Carries from the lowest place up. Gives the digits, lowest first, and what is carried out at the
+/// top.
 fn settle(places: impl Iterator<Item = i64>) -> (Vec<u8>, i64) {
     let mut carry = 0_i64;
     let digits = places.map(|place| {

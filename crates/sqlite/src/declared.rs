@@ -1,7 +1,7 @@
 //! What a declared type means.
 //!
-//! SQLite accepts any words as a type and derives an affinity from them. Only those types are given a
-//! meaning here whose affinity cannot distort the values that belong to them; all others are
+//! SQLite accepts any words as a type and derives an affinity from them. Only those types are given
+//! a meaning here whose affinity cannot distort the values that belong to them; all others are
 //! [`ColumnType::Other`], which is shown but not compared.
 
 use tidegate_core::ColumnType;
@@ -41,8 +41,8 @@ fn big(words: &str) -> ColumnType {
     }
 }
 
-/// `VARYING CHARACTER`, `NVARCHAR`, `LONGTEXT` and the like have text affinity, which keeps text as it is.
-/// `INT` must not stand in the name: SQLite asks for that first (`CHARINT` is an integer).
+/// `VARYING CHARACTER`, `NVARCHAR`, `LONGTEXT` and the like have text affinity, which keeps text as
+/// it is. `INT` must not stand in the name: SQLite asks for that first (`CHARINT` is an integer).
 fn by_affinity(words: &str) -> ColumnType {
     let holds = |part: &str| words.contains(part);
     if !holds("INT") && (holds("CHAR") || holds("CLOB") || holds("TEXT")) {

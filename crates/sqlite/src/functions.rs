@@ -1,7 +1,7 @@
 //! The SQL functions by which SQLite compares as the engine does.
 //!
-//! They are registered on our own connections only. Nothing that stays in the file (triggers, indexes,
-//! defaults) may use them: other programs write to it too.
+//! They are registered on our own connections only. Nothing that stays in the file (triggers,
+//! indexes, defaults) may use them: other programs write to it too.
 
 use rusqlite::Connection;
 use rusqlite::functions::{Context, FunctionFlags};
@@ -15,8 +15,8 @@ use crate::cell::{Place, read};
 /// - `tidegate_micros(x)`: a stored timestamp as microseconds, which order as the timestamps do;
 /// - `tidegate_number(x)`: a stored decimal as a blob whose byte order is the order of the numbers.
 ///
-/// What is unreadable becomes NULL here: it satisfies no comparison. A row that is returned all the same
-/// is refused when it is read.
+/// What is unreadable becomes NULL here: it satisfies no comparison. A row that is returned all the
+/// same is refused when it is read.
 pub(crate) fn register(connection: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8
         | FunctionFlags::SQLITE_DETERMINISTIC

@@ -1,7 +1,7 @@
 //! Cuts the terms and the condition out of the text of `CREATE INDEX`.
 //!
-//! SQLite keeps the text as it was written and has parsed it already, so only the places of parentheses,
-//! commas and the word `WHERE` outside of strings, names and comments matter.
+//! SQLite keeps the text as it was written and has parsed it already, so only the places of
+//! parentheses, commas and the word `WHERE` outside of strings, names and comments matter.
 
 /// The parts of an index definition.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -51,8 +51,8 @@ pub(crate) fn cut(text: &str) -> Option<IndexText> {
     (!terms.is_empty()).then_some(IndexText { terms, condition })
 }
 
-/// A term without its direction. A trailing comment would swallow what is written after it, so the term
-/// ends where its last token does.
+/// A term without its direction. A trailing comment would swallow what is written after it, so the
+/// term ends where its last token does.
 fn term(text: &str) -> String {
     let Some(mut tokens) = tokens(text) else {
         return text.to_owned();

@@ -1,8 +1,9 @@
 //! Brings the triggers in line with the tables, and reads the catalog while at it.
 //!
-//! Runs inside a write transaction of the writer, so that nobody writes in between. A table whose shape or
-//! triggers are not as they should be gets a new source number, new triggers, and a mark in the log by
-//! which its pages are read again: changes may have been missed, and rows look different from here on.
+//! Runs inside a write transaction of the writer, so that nobody writes in between. A table whose
+//! shape or triggers are not as they should be gets a new source number, new triggers, and a mark
+//! in the log by which its pages are read again: changes may have been missed, and rows look
+//! different from here on.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -54,8 +55,8 @@ pub(crate) fn prepare(connection: &Connection) -> Result<(), Failure> {
     )))
 }
 
-/// Compares tables with triggers, repairs what differs, and gives the catalog. `before` is the catalog
-/// until now, whose sources stay readable.
+/// Compares tables with triggers, repairs what differs, and gives the catalog. `before` is the
+/// catalog until now, whose sources stay readable.
 pub(crate) fn install(
     connection: &Connection,
     tenancy: Tenancy,
@@ -119,8 +120,8 @@ struct Registered {
 }
 
 impl File<'_> {
-    /// Gives the log and the notes the columns that the widest table needs. Made anew rather than altered:
-    /// adding a column costs SQLite a pass over the whole schema each time.
+    /// Gives the log and the notes the columns that the widest table needs. Made anew rather than
+    /// altered: adding a column costs SQLite a pass over the whole schema each time.
     fn widen(&mut self, captured: &[Arc<Table>]) -> Result<(), Failure> {
         let columns = captured.iter().map(|table| table.schema.columns().len());
         let columns = columns.max().unwrap_or(0);
@@ -167,8 +168,8 @@ impl File<'_> {
         Ok(())
     }
 
-    /// The source of a table, after making sure that its triggers are there and right; or why they cannot
-    /// be made.
+    /// The source of a table, after making sure that its triggers are there and right; or why they
+    /// cannot be made.
     fn keep_or_install(&mut self, table: &Arc<Table>) -> Result<Result<i64, String>, Failure> {
         let shape = shape(table);
         let known = self
@@ -206,8 +207,8 @@ impl File<'_> {
         for trigger in triggers(table, source) {
             self.connection.execute_batch(&trigger.text)?;
         }
-        // Expressions were cut out of somebody's text. A trigger that does not compile would fail every
-        // write to the table, so the writes are compiled here once.
+        // Expressions were cut out of somebody's text. A trigger that does not compile would fail
+        // every write to the table, so the writes are compiled here once.
         if !table.uniques.iter().any(UniqueIndex::holds_text) {
             return Ok(());
         }

@@ -1,12 +1,12 @@
 //! SQLite as a database of live queries.
 //!
-//! One file, any number of programs writing to it. Triggers write every change into a log table of the
-//! same file (`capture`); one thread relays the log ([`relay`]), one carries out the writing commands
-//! (`writer`), a few read ([`readers`]). The log's row number is the LSN: SQLite has one writer at a
-//! time, so a snapshot contains exactly the log up to the last row it sees.
+//! One file, any number of programs writing to it. Triggers write every change into a log table of
+//! the same file (`capture`); one thread relays the log ([`relay`]), one carries out the writing
+//! commands (`writer`), a few read ([`readers`]). The log's row number is the LSN: SQLite has one
+//! writer at a time, so a snapshot contains exactly the log up to the last row it sees.
 //!
-//! What is deliberately absent: any evaluation of queries other than by SQLite itself, on forms of the
-//! values that it compares as the engine does (`functions`).
+//! What is deliberately absent: any evaluation of queries other than by SQLite itself, on forms of
+//! the values that it compares as the engine does (`functions`).
 
 mod aggregate;
 mod capture;

@@ -1,7 +1,7 @@
 //! The threads that read.
 //!
-//! Each has a connection of its own and takes work from one bounded queue. A write-ahead log lets them all
-//! read while the writer writes.
+//! Each has a connection of its own and takes work from one bounded queue. A write-ahead log lets
+//! them all read while the writer writes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -77,7 +77,8 @@ impl Readers {
 
 fn work(timed: &Timed, jobs: &Queue) {
     loop {
-        // The lock is held while waiting: one thread waits for the next job, the others for their turn.
+        // The lock is held while waiting: one thread waits for the next job, the others for their
+        // turn.
         let job = jobs
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -1,9 +1,9 @@
 //! Reads the log after its position and sends what it says, transaction by transaction.
 //!
 //! One thread with a connection of its own. Own commits wake it; commits of other processes show in
-//! `PRAGMA data_version`, which costs a few microseconds and is asked every few milliseconds. Each look is
-//! one read transaction, so it sees whole commits only; it stops at the end of a transaction once it has
-//! enough, and no transaction is kept open while a batch waits to be taken.
+//! `PRAGMA data_version`, which costs a few microseconds and is asked every few milliseconds. Each
+//! look is one read transaction, so it sees whole commits only; it stops at the end of a
+//! transaction once it has enough, and no transaction is kept open while a batch waits to be taken.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -74,8 +74,8 @@ impl Relay {
         }
     }
 
-    /// Looks until the end of the log is reached, when there is news or a heartbeat is due. Says whether
-    /// it sent anything.
+    /// Looks until the end of the log is reached, when there is news or a heartbeat is due. Says
+    /// whether it sent anything.
     fn step(
         &mut self,
         seen_version: &mut Option<i64>,
@@ -85,7 +85,8 @@ impl Relay {
         if *seen_version == Some(version) && !due {
             return Ok(ControlFlow::Continue(false));
         }
-        // Asked before the look: what commits in between is looked for once too often, not too rarely.
+        // Asked before the look: what commits in between is looked for once too often, not too
+        // rarely.
         *seen_version = Some(version);
         let mut sent = false;
         loop {
@@ -200,9 +201,10 @@ fn entry(catalog: &Catalog, row: &rusqlite::Row<'_>) -> Result<Entry, Failure> {
     // Installed after our catalog was read.
     let source = catalog.sources.get(&number).ok_or(Failure::Stale)?;
     if !catalog.live.contains(&number) {
-        // The table has another shape by now, and this row may have been written by the triggers of the
-        // old shape after the change: then a dropped column stands in it as its name (SQLite takes a
-        // quoted name that means nothing for a string). The pages are read again in any case.
+        // The table has another shape by now, and this row may have been written by the triggers of
+        // the old shape after the change: then a dropped column stands in it as its name (SQLite
+        // takes a quoted name that means nothing for a string). The pages are read again in any
+        // case.
         return Ok(Entry::Reset(Arc::clone(source)));
     }
     let change = match op {

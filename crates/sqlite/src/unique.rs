@@ -1,9 +1,9 @@
 //! Unique indexes, as far as capture needs them.
 //!
 //! `INSERT OR REPLACE` deletes the rows that stand in its way through a unique index, and fires no
-//! trigger for them. To know them beforehand, a trigger asks for the rows whose indexed terms equal those
-//! of the new row. Terms that are expressions, and the condition of a partial index, stand only in the
-//! text of `CREATE INDEX`; they are cut out of it here.
+//! trigger for them. To know them beforehand, a trigger asks for the rows whose indexed terms equal
+//! those of the new row. Terms that are expressions, and the condition of a partial index, stand
+//! only in the text of `CREATE INDEX`; they are cut out of it here.
 
 use rusqlite::Connection;
 use tidegate_sql::quoted;
@@ -42,8 +42,10 @@ impl UniqueIndex {
 
     /// Whether it makes this one column unique, in all rows.
     pub(crate) fn is_exactly(&self, column: &str) -> bool {
-        self.condition.is_none()
-            && matches!(&self.terms[..], [Term { what: TermKind::Column(name), .. }] if name == column)
+        let [term] = &self.terms[..] else {
+            return false;
+        };
+        self.condition.is_none() && term.what == TermKind::Column(column.to_owned())
     }
 }
 
@@ -90,7 +92,8 @@ pub(crate) fn unique_indexes(connection: &Connection, physical: &str) -> Result<
     for raw in listed {
         match read_index(connection, &raw)? {
             Ok(index) if raw.origin == "pk" => {
-                // To it, keys that differ in case may be one, so a row can replace one of another key.
+                // To it, keys that differ in case may be one, so a row can replace one of another
+                // key.
                 if index.terms.iter().any(|term| !term.compares_bytes()) {
                     indexes.uniques.push(index.clone());
                 }
@@ -166,8 +169,8 @@ impl Term {
         }
     }
 
-    /// The term over the columns of `NEW` or `OLD`. An expression is evaluated over a row that has its
-    /// columns by their names.
+    /// The term over the columns of `NEW` or `OLD`. An expression is evaluated over a row that has
+    /// its columns by their names.
     pub(crate) fn on_image(&self, image: &str, columns: &[String]) -> String {
         match &self.what {
             TermKind::Column(name) => format!("{image}.{}", quoted(name)),

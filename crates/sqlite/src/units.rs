@@ -1,8 +1,9 @@
 //! From log rows to whole transactions.
 //!
-//! Pure: the relay feeds it the rows of one look at the log, in order. Transactions of our own writer
-//! stand between marks. What other processes committed has no marks; all of it that stands together in one
-//! look is one unit, which is a valid history too: a reader of the file at that moment saw it all at once.
+//! Pure: the relay feeds it the rows of one look at the log, in order. Transactions of our own
+//! writer stand between marks. What other processes committed has no marks; all of it that stands
+//! together in one look is one unit, which is a valid history too: a reader of the file at that
+//! moment saw it all at once.
 
 use std::sync::Arc;
 

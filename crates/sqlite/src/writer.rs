@@ -1,9 +1,9 @@
 //! The one thread that writes.
 //!
-//! It takes commands from a bounded queue and puts those that wait together into one SQLite transaction,
-//! each in a savepoint and between marks in the log: one flush to the disk serves them all, yet in the
-//! change stream each is a transaction of its own. It also keeps triggers and catalog in line with the
-//! tables, and trims the log when it has nothing better to do.
+//! It takes commands from a bounded queue and puts those that wait together into one SQLite
+//! transaction, each in a savepoint and between marks in the log: one flush to the disk serves them
+//! all, yet in the change stream each is a transaction of its own. It also keeps triggers and
+//! catalog in line with the tables, and trims the log when it has nothing better to do.
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -217,8 +217,8 @@ impl Writer {
         }
     }
 
-    /// Runs commands in one transaction, or each in its own when that fails: then the one at fault fails
-    /// alone.
+    /// Runs commands in one transaction, or each in its own when that fails: then the one at fault
+    /// fails alone.
     fn execute_group(&mut self, group: Vec<Execute>) {
         let results = match self.attempt(&group) {
             Ok(results) => results,
@@ -384,8 +384,8 @@ fn one(
     Ok(Reply { outcome, lsn })
 }
 
-/// Runs a piece of work in a savepoint, between the marks of a transaction. Gives the position of the
-/// closing mark when the work says that it changed something; else nothing stays.
+/// Runs a piece of work in a savepoint, between the marks of a transaction. Gives the position of
+/// the closing mark when the work says that it changed something; else nothing stays.
 fn marked<T>(
     connection: &Connection,
     work: impl FnOnce(&Connection) -> Result<(T, bool), Failure>,

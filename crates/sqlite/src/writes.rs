@@ -106,8 +106,8 @@ impl Writing<'_> {
         self.write_and_read_back(table, &statement, &values)
     }
 
-    /// Runs a statement that returns what it wrote, makes sure that this is what was asked for, and reads
-    /// the rows again: triggers may have changed them since.
+    /// Runs a statement that returns what it wrote, makes sure that this is what was asked for, and
+    /// reads the rows again: triggers may have changed them since.
     fn write_and_read_back(
         &self,
         table: &Table,
@@ -207,8 +207,8 @@ fn typed(table: &Table, values: &[(String, Literal)]) -> Result<Vec<(usize, Valu
     Ok(typed)
 }
 
-/// SQLite may store something else than it was given (a decimal of many digits becomes a float, a NaN
-/// becomes NULL). Then the write is refused rather than changed.
+/// SQLite may store something else than it was given (a decimal of many digits becomes a float, a
+/// NaN becomes NULL). Then the write is refused rather than changed.
 fn kept(table: &Table, column: usize, given: &Value, stored: &Value) -> Result<(), CommandError> {
     let same = match (given, stored) {
         (Value::Json(a), Value::Json(b)) => a == b || numbers_equal(a, b),

@@ -1,9 +1,9 @@
-//! SQLite's answers are the engine's: every operator, order and keyset over one corpus of values, against
-//! a plain evaluation over core values.
+//! SQLite's answers are the engine's: every operator, order and keyset over one corpus of values,
+//! against a plain evaluation over core values.
 //!
 //! The corpus holds what makes databases disagree: one moment in several stored forms, decimals as
-//! integers, floats and text, wildcards, NUL characters, infinities, text whose byte order is not its
-//! alphabetic order, and NULL everywhere.
+//! integers, floats and text, wildcards, NUL characters, infinities, text whose byte order is not
+//! its alphabetic order, and NULL everywhere.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -586,7 +586,8 @@ async fn largest_filters() {
         .await;
 }
 
-/// Every order of every column, and from every row on: at it and after it, by whole and partial keysets.
+/// Every order of every column, and from every row on: at it and after it, by whole and partial
+/// keysets.
 #[tokio::test]
 async fn orders_and_keysets() {
     let corpus = Corpus::new().await;

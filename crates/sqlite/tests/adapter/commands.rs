@@ -28,8 +28,8 @@ fn composite(parts: &[Literal]) -> KeySpec {
     }
 }
 
-/// A write is answered with the position of its commit; the stream has that change there, alone, and the
-/// time it was made.
+/// A write is answered with the position of its commit; the stream has that change there, alone,
+/// and the time it was made.
 #[tokio::test]
 async fn writes_are_answered_with_their_position() {
     let folder = Folder::new();
@@ -59,8 +59,8 @@ async fn writes_are_answered_with_their_position() {
     assert_eq!(seen[0].tables[0].rows.as_ref().unwrap().len(), 1);
 }
 
-/// Many writes at once share a flush, but stay transactions of their own; one that fails takes no other
-/// with it, not even one that fails at the commit.
+/// Many writes at once share a flush, but stay transactions of their own; one that fails takes no
+/// other with it, not even one that fails at the commit.
 #[tokio::test]
 async fn a_group_of_writes_stays_apart() {
     let folder = Folder::new();
@@ -185,7 +185,8 @@ async fn rows_come_back_as_they_are() {
     }
 }
 
-/// Keys: the column `id`, else the table's own; any unique column by name; a composite key by its parts.
+/// Keys: the column `id`, else the table's own; any unique column by name; a composite key by its
+/// parts.
 #[tokio::test]
 async fn keys() {
     let folder = Folder::new();

@@ -67,8 +67,8 @@ fn of_all_types() -> TableDefinition {
     definition(columns)
 }
 
-/// A table that was created is one of the tenant's at once, with the types that were asked for, and its
-/// changes are in the stream.
+/// A table that was created is one of the tenant's at once, with the types that were asked for, and
+/// its changes are in the stream.
 #[tokio::test]
 async fn create_table() {
     let folder = Folder::new();
@@ -112,7 +112,8 @@ async fn create_table() {
     }
 }
 
-/// Definitions that make no sense, or that SQLite cannot keep, are refused and leave nothing behind.
+/// Definitions that make no sense, or that SQLite cannot keep, are refused and leave nothing
+/// behind.
 #[tokio::test]
 async fn refused_definitions() {
     let folder = Folder::new();
@@ -154,29 +155,30 @@ async fn refused_definitions() {
     assert!(tables.is_empty());
 }
 
+const HOSTILE: [&str; 11] = [
+    "a\"; DROP TABLE t; --",
+    "a'b",
+    "[x]",
+    "`",
+    "NEW.x",
+    "select",
+    "\"\"",
+    "a) VALUES (1); --",
+    "?1",
+    "é\u{202e}",
+    "rowid",
+];
+
 /// Names and values that look like SQL are names and values.
 #[tokio::test]
 async fn hostile_names() {
     let folder = Folder::new();
     let db = SqliteDatabase::open(config(&folder.file())).unwrap();
     let mut stream = db.changes().await.unwrap();
-    let hostile = [
-        "a\"; DROP TABLE t; --",
-        "a'b",
-        "[x]",
-        "`",
-        "NEW.x",
-        "select",
-        "\"\"",
-        "a) VALUES (1); --",
-        "?1",
-        "é\u{202e}",
-        "rowid",
-    ];
-    for name in hostile {
+    for name in HOSTILE {
         let mut columns = vec![column("id", "integer", &["primaryKey"], &[])];
         columns.extend(
-            hostile
+            HOSTILE
                 .iter()
                 .map(|name| column(name, "text", &["unique"], &[])),
         );
@@ -186,12 +188,12 @@ async fn hostile_names() {
             Outcome::Bool(true),
             "{name}"
         );
-        let values: Vec<(&str, Literal)> = hostile.iter().map(|name| (*name, text(name))).collect();
+        let values: Vec<(&str, Literal)> = HOSTILE.iter().map(|name| (*name, text(name))).collect();
         let reply = add(&db, name, &values).await.unwrap();
-        assert_eq!(rows(&reply)[0][1], Value::text(hostile[0]));
+        assert_eq!(rows(&reply)[0][1], Value::text(HOSTILE[0]));
         let found = run(
             &db,
-            Command::GetSingle(table(name), by(hostile[0], hostile[0])),
+            Command::GetSingle(table(name), by(HOSTILE[0], HOSTILE[0])),
         )
         .await;
         assert!(matches!(
@@ -200,13 +202,13 @@ async fn hostile_names() {
         ));
         let query = QuerySpec {
             filter: Some(FilterSpec::Test {
-                column: hostile[3].to_owned(),
+                column: HOSTILE[3].to_owned(),
                 operator: Operator::Contains,
                 value: Some(text("`")),
                 modifier: ModifierSpec::default(),
             }),
             order: vec![OrderSpec {
-                column: hostile[7].to_owned(),
+                column: HOSTILE[7].to_owned(),
                 sort: Sort::DescDefault,
             }],
             ..QuerySpec::default()
@@ -224,7 +226,7 @@ async fn hostile_names() {
     let Outcome::Tables(tables) = tables else {
         panic!()
     };
-    assert_eq!(tables.len(), hostile.len());
+    assert_eq!(tables.len(), HOSTILE.len());
     assert!(tables.iter().all(|table| table.refusal.is_none()));
 }
 

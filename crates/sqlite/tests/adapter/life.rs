@@ -71,7 +71,8 @@ fn refuses_files() {
     assert!(refused(&folder).to_string().contains("format 99"));
 }
 
-/// Lives rise over restarts, and what other programs wrote meanwhile is there, but not in the stream.
+/// Lives rise over restarts, and what other programs wrote meanwhile is there, but not in the
+/// stream.
 #[tokio::test]
 async fn reopening() {
     let folder = Folder::new();
@@ -104,8 +105,8 @@ async fn reopening() {
     assert!(lives.is_sorted_by(|a, b| a < b), "{lives:?}");
 }
 
-/// A process that dies in the middle of its transaction leaves nothing of it, neither in the table nor in
-/// the log; what it committed before is in both.
+/// A process that dies in the middle of its transaction leaves nothing of it, neither in the table
+/// nor in the log; what it committed before is in both.
 #[tokio::test]
 async fn a_killed_writer_leaves_nothing() {
     let folder = Folder::new();
@@ -142,7 +143,8 @@ async fn a_killed_writer_leaves_nothing() {
     assert_eq!(model, Model::of(&schema, &end.rows));
 }
 
-/// Too many changes at once are told as such, and small ones beside them in the same transaction are kept.
+/// Too many changes at once are told as such, and small ones beside them in the same transaction
+/// are kept.
 #[tokio::test]
 async fn large_transactions() {
     let folder = Folder::new();
@@ -181,8 +183,8 @@ async fn large_transactions() {
     }
 }
 
-/// While another process writes without a pause, snapshots join the stream exactly, and own writes stay
-/// transactions of their own.
+/// While another process writes without a pause, snapshots join the stream exactly, and own writes
+/// stay transactions of their own.
 #[tokio::test]
 async fn joins_under_load() {
     let folder = Folder::new();

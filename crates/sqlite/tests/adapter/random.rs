@@ -1,8 +1,9 @@
-//! Capture is exact for whatever SQL other programs run: a snapshot and the stream after its fence always
-//! add up to the table.
+//! Capture is exact for whatever SQL other programs run: a snapshot and the stream after its fence
+//! always add up to the table.
 //!
-//! Statements are drawn from small domains, so that conflicts, cascades and failures are frequent. Half of
-//! the runs go through Python's sqlite3, which is another version of SQLite and another process.
+//! Statements are drawn from small domains, so that conflicts, cascades and failures are frequent.
+//! Half of the runs go through Python's sqlite3, which is another version of SQLite and another
+//! process.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -45,7 +45,8 @@ async fn refusal(db: &SqliteDatabase, name: &str) -> Option<String> {
     described
 }
 
-/// Lets another program change a table, and checks that the stream says so and goes on exactly after.
+/// Lets another program change a table, and checks that the stream says so and goes on exactly
+/// after.
 async fn altered(before: &str, alter: &str, columns: &[&str], after: &str) {
     let folder = Folder::new();
     let path = folder.file();
@@ -135,7 +136,8 @@ async fn alterations() {
     .await;
 }
 
-/// A SQLite without quoted strings refuses to drop a column that the triggers name, and no harm is done.
+/// A SQLite without quoted strings refuses to drop a column that the triggers name, and no harm is
+/// done.
 #[tokio::test]
 async fn dropping_a_column_may_be_refused() {
     let folder = Folder::new();
@@ -266,8 +268,8 @@ async fn unusual_tables() {
     }
 }
 
-/// A stored value that its column's type does not allow is an error that names it, in reads, and makes
-/// pages be read again, in the stream. It goes when the value goes.
+/// A stored value that its column's type does not allow is an error that names it, in reads, and
+/// makes pages be read again, in the stream. It goes when the value goes.
 #[tokio::test]
 async fn unreadable_values() {
     let cases = [
@@ -374,8 +376,8 @@ async fn unreadable_keys() {
     assert!(read.is_ok(), "the form we write is the one we read");
 }
 
-/// A table that is wider than any before makes room in the log, and nothing that is still unread there is
-/// lost, doubled or moved.
+/// A table that is wider than any before makes room in the log, and nothing that is still unread
+/// there is lost, doubled or moved.
 #[tokio::test]
 async fn widening_keeps_what_is_unread() {
     let folder = Folder::new();
