@@ -157,7 +157,11 @@ impl Shard {
             table: waiting.frame.table.clone(),
             query: query.hash(),
         };
-        let Some(channel) = self.channel_of(key, &waiting.frame.query) else {
+        // A lease names its limit. The page's owner has no default that would be this gateway's, and another
+        // limit is another query.
+        let mut spec = waiting.frame.query.clone();
+        spec.limit = Some(u64::from(query.limit()));
+        let Some(channel) = self.channel_of(key, &spec) else {
             let error = WireError::new(ErrorCode::Overloaded, "there are too many live queries");
             self.end_waiting(&waiting, &error);
             return;
