@@ -37,3 +37,14 @@ fn it_goes_on_after_a_crash() {
     let log = served.log();
     assert_eq!(log.matches("demo table filled").count(), 3, "{log}");
 }
+
+/// A query may say nothing at all: then it is the first fifty rows by primary key.
+#[test]
+fn a_query_without_a_limit_has_the_usual_one() {
+    let served = Served::start(&["--demo", "--demo-orders", "0"]);
+    let mut socket = served.connect("demo", "ada");
+    socket.send(r#"{"op":"subscribe","table":"tickets","hashId":"any","query":{}}"#);
+    let page = socket.text_with("\"hashId\":\"any\",");
+    assert!(page.contains("\"op\":\"snapshot\""), "{page}");
+    assert_eq!(page.matches("\"subject\":").count(), 50, "{page}");
+}
