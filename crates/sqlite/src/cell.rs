@@ -127,9 +127,9 @@ fn json(stored: ValueRef<'_>) -> Result<Value, &'static str> {
     match stored {
         ValueRef::Text(_) => {
             let text = utf8(stored)?;
-            match serde_json::from_str::<IgnoredAny>(text) {
-                Ok(_) => Ok(Value::Json(text.into())),
-                Err(_) => Err("holds a text that is no JSON"),
+            match is_json(text) {
+                true => Ok(Value::Json(text.into())),
+                false => Err("holds a text that is no JSON"),
             }
         }
         ValueRef::Integer(number) => Ok(Value::Json(number.to_string().into())),
@@ -205,6 +205,26 @@ pub(crate) fn read_row(
         values.push(value);
     }
     Ok(Row::new(values))
+}
+
+/// Roughly the memory that these columns of a result take as values.
+pub(crate) fn stored_bytes(
+    result: &rusqlite::Row<'_>,
+    columns: std::ops::Range<usize>,
+) -> rusqlite::Result<usize> {
+    let mut bytes = 64;
+    for at in columns {
+        bytes += match result.get_ref(at)? {
+            ValueRef::Text(long) | ValueRef::Blob(long) => 32 + long.len(),
+            ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => 24,
+        };
+    }
+    Ok(bytes)
+}
+
+/// Whether a text is JSON.
+pub(crate) fn is_json(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
 /// Reads columns `offset..` of a result as the primary key of the table.

@@ -13,7 +13,7 @@ use crate::catalog::Catalog;
 use crate::config::SqliteConfig;
 use crate::connect::{Access, FileLock, check_file, connect};
 use crate::error::{Failure, OpenError, port_error, thread_failure};
-use crate::install::prepare;
+use crate::install::{prepare, remove};
 use crate::readers::Readers;
 use crate::reads::{Reading, Sorted, sorted};
 use crate::relay::{Relay, closing};
@@ -66,6 +66,21 @@ impl SqliteDatabase {
             threads,
             _lock: lock,
         })
+    }
+
+    /// Takes everything of ours out of a file again: triggers, log and all. Without this, other
+    /// programs go on filling the log while the file is not open here (opening it empties the log).
+    ///
+    /// The counter of lives goes too, so a cache or bus that outlives this must be emptied with it.
+    ///
+    /// # Errors
+    /// As [`SqliteDatabase::open`].
+    pub fn remove_capture(config: &SqliteConfig) -> Result<(), OpenError> {
+        let path = &config.path;
+        let _lock = FileLock::take(path)?;
+        let failed = |failure: Failure| OpenError::from_failure(path, &failure);
+        let timed = connect(config, Access::Write).map_err(failed)?;
+        in_write_transaction(&timed, |timed| remove(&timed.connection)).map_err(failed)
     }
 
     /// Reads, with a catalog that is as new as the read itself.

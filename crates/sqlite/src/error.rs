@@ -18,6 +18,9 @@ pub(crate) enum Failure {
     /// SQLite said no.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
+    /// The rows asked for are too large together.
+    #[error("the rows are larger than {0} bytes")]
+    TooLarge(usize),
     /// The tables changed since the catalog was read: read it again, then try once more.
     #[error("the tables have changed")]
     Stale,
@@ -34,6 +37,11 @@ impl From<Failure> for DatabaseError {
         match failure {
             Failure::Command(error) => Self::Command(error),
             Failure::Sqlite(error) => database_error(error),
+            Failure::TooLarge(bytes) => Self::Port(PortError::TooLarge {
+                what: "rows of one read",
+                bytes,
+                bytes_max: crate::reads::ROWS_BYTES_MAX,
+            }),
             Failure::Stale => Self::Port(PortError::Unavailable {
                 what: WHAT,
                 source: None,

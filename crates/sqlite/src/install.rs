@@ -292,6 +292,17 @@ fn registry(connection: &Connection) -> Result<Vec<Registered>, Failure> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Drops all that is ours.
+pub(crate) fn remove(connection: &Connection) -> Result<(), Failure> {
+    for name in existing_triggers(connection)?.keys() {
+        connection.execute_batch(&format!("DROP TRIGGER {}", quoted(name)))?;
+    }
+    for table in ["log", "conflict", "source", "meta"] {
+        connection.execute_batch(&format!("DROP TABLE IF EXISTS {OWN_PREFIX}{table}"))?;
+    }
+    Ok(())
+}
+
 /// The last log position that is committed, as seen from the current transaction.
 pub(crate) fn log_end(connection: &Connection) -> rusqlite::Result<u64> {
     // Not `max(id)`: the log is trimmed, and its end must not move back.

@@ -12,11 +12,15 @@ use tidegate_sql::{Dialect, Statement, Window, select, select_by_key};
 
 use crate::aggregate::aggregate;
 use crate::catalog::{Catalog, Table, schema_version};
-use crate::cell::{Stored, read_row};
+use crate::cell::{Stored, read_row, stored_bytes};
 use crate::error::Failure;
 use crate::install::log_end;
 use crate::key::{Promise, resolve};
 use crate::relay::in_transaction;
+
+/// Bytes of all rows of one read. Larger replies could not be passed on, and many of them at once
+/// would not fit in memory.
+pub(crate) const ROWS_BYTES_MAX: usize = 64 << 20;
 
 /// A connection in a read transaction, and the tables as they are in it.
 pub(crate) struct Reading<'a> {
@@ -219,7 +223,12 @@ pub(crate) fn rows(
     let mut prepared = connection.prepare_cached(&statement.text)?;
     let mut found = prepared.query(params_from_iter(statement.parameters.iter().map(Stored)))?;
     let mut rows = Vec::new();
+    let mut bytes = 0;
     while let Some(row) = found.next()? {
+        bytes += stored_bytes(row, 0..schema.columns().len())?;
+        if bytes > ROWS_BYTES_MAX {
+            return Err(Failure::TooLarge(bytes));
+        }
         rows.push(read_row(schema, row, 0)?);
     }
     Ok(rows)

@@ -11,14 +11,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use rusqlite::types::ValueRef;
 use tidegate_core::{Heartbeat, Lsn, RowChange};
 use tidegate_ports::{ChangeBatch, PortError};
 use tokio::sync::{mpsc, watch};
 
 use crate::capture::{OP_BEGIN, OP_DELETE, OP_END, OP_RESET, OP_UPSERT};
-use crate::catalog::{Catalog, Source, schema_version};
-use crate::cell::{read_key, read_row};
+use crate::catalog::{Catalog, schema_version};
+use crate::cell::{read_key, read_row, stored_bytes};
 use crate::connect::Timed;
 use crate::error::{Failure, WHAT, port_error};
 use crate::install::log_end;
@@ -222,28 +221,18 @@ fn entry(catalog: &Catalog, row: &rusqlite::Row<'_>) -> Result<Entry, Failure> {
             return Ok(Entry::Reset(Arc::clone(source)));
         }
     };
+    let width = source.schema.columns().len();
     match change {
         Ok(change) => Ok(Entry::Change(
             Arc::clone(source),
             change,
-            bytes_of(source, row)?,
+            stored_bytes(row, LOG_COLUMNS..LOG_COLUMNS + width)?,
         )),
         Err(error) => {
             tracing::debug!(error = %error, "a change cannot be read; pages are read again");
             Ok(Entry::Reset(Arc::clone(source)))
         }
     }
-}
-
-fn bytes_of(source: &Source, row: &rusqlite::Row<'_>) -> Result<usize, Failure> {
-    let mut bytes = 64;
-    for at in 0..source.schema.columns().len() {
-        bytes += match row.get_ref(LOG_COLUMNS + at)? {
-            ValueRef::Text(long) | ValueRef::Blob(long) => 32 + long.len(),
-            ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => 24,
-        };
-    }
-    Ok(bytes)
 }
 
 fn data_version(connection: &Connection) -> rusqlite::Result<i64> {

@@ -219,7 +219,12 @@ impl Writer {
 
     /// Runs commands in one transaction, or each in its own when that fails: then the one at fault
     /// fails alone.
-    fn execute_group(&mut self, group: Vec<Execute>) {
+    fn execute_group(&mut self, mut group: Vec<Execute>) {
+        // What was given up before it began is not begun.
+        group.retain(|job| !job.reply.is_closed());
+        if group.is_empty() {
+            return;
+        }
         let results = match self.attempt(&group) {
             Ok(results) => results,
             Err(failure) if group.len() == 1 => vec![Err(failure)],

@@ -10,7 +10,7 @@ use tidegate_core::{
 use tidegate_sql::{Dialect, Statement, create_table, delete, insert, select_by_key, update};
 
 use crate::catalog::{Catalog, OWN_PREFIX, Table, TableKind};
-use crate::cell::Stored;
+use crate::cell::{Stored, is_json};
 use crate::error::Failure;
 use crate::key::{Promise, resolve};
 use crate::reads::rows;
@@ -202,6 +202,11 @@ fn typed(table: &Table, values: &[(String, Literal)]) -> Result<Vec<(usize, Valu
         let value = literal
             .coerce(&schema.columns()[column].kind)
             .map_err(|why| CommandError::BadCommand(format!("column {name} {why}")))?;
+        if matches!(&value, Value::Json(text) if !is_json(text)) {
+            return Err(CommandError::BadCommand(format!(
+                "column {name} takes JSON only"
+            )));
+        }
         typed.push((column, value));
     }
     Ok(typed)

@@ -237,7 +237,7 @@ async fn keys() {
 
 const REFUSING: &str = "
     CREATE TABLE t(id INTEGER PRIMARY KEY, u INT UNIQUE, n TEXT NOT NULL DEFAULT '', d DECIMAL,
-        f REAL, c INT CHECK (c > 0), r INT REFERENCES t, g INT AS (u + 1));
+        f REAL, c INT CHECK (c > 0), r INT REFERENCES t, g INT AS (u + 1), j JSON);
     INSERT INTO t(id, u) VALUES (1, 1);
     CREATE TRIGGER unlucky BEFORE INSERT ON t WHEN NEW.u = 13 BEGIN
         SELECT RAISE(ABORT, 'unlucky'); END;
@@ -272,6 +272,7 @@ async fn refused_rows() {
         ("f", text("NaN"), "cannot hold NaN"),
         ("g", number("1"), "computed"),
         ("u", number("1.5"), "whole number"),
+        ("j", text("{"), "takes JSON only"),
         ("x", number("1"), "table t has no column \"x\""),
     ] {
         let refused = error(add(&db, "t", &[(column, value)]).await).to_string();

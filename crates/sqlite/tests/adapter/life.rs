@@ -381,3 +381,55 @@ async fn a_locked_file_is_unavailable_for_writes() {
         .unwrap();
     assert!(reply.lsn.is_some());
 }
+
+/// What was put into a file can be taken out again, and the file is as if it had never been here.
+#[test]
+fn capture_can_be_removed() {
+    let folder = Folder::new();
+    let path = folder.file();
+    let schema = || -> Vec<String> {
+        let other = foreign(&path);
+        let mut statement = other
+            .prepare("SELECT name FROM sqlite_schema WHERE name <> 'sqlite_sequence' ORDER BY 1")
+            .unwrap();
+        let names = statement.query_map([], |row| row.get(0)).unwrap();
+        names.collect::<Result<_, _>>().unwrap()
+    };
+    foreign(&path)
+        .execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, u TEXT UNIQUE)")
+        .unwrap();
+    let before = schema();
+    drop(SqliteDatabase::open(config(&path)).unwrap());
+    assert_ne!(schema(), before);
+    SqliteDatabase::remove_capture(&config(&path)).unwrap();
+    assert_eq!(schema(), before);
+    foreign(&path)
+        .execute_batch("INSERT INTO t VALUES (1, 'x')")
+        .unwrap();
+    drop(SqliteDatabase::open(config(&path)).unwrap());
+}
+
+/// A read whose rows are too large together is refused, not held in memory.
+#[tokio::test]
+async fn large_reads_are_refused() {
+    let folder = Folder::new();
+    let path = folder.file();
+    foreign(&path)
+        .execute_batch(
+            "CREATE TABLE t(id INTEGER PRIMARY KEY, b BLOB);
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 17)
+             INSERT INTO t SELECT i, zeroblob(4000000) FROM n",
+        )
+        .unwrap();
+    let db = SqliteDatabase::open(config(&path)).unwrap();
+    let schema = describe(&db, "t").await;
+    let refused = snapshot(&db, &schema).await;
+    assert!(matches!(
+        refused,
+        Err(DatabaseError::Port(PortError::TooLarge { .. }))
+    ));
+    foreign(&path)
+        .execute_batch("DELETE FROM t WHERE id > 16")
+        .unwrap();
+    assert_eq!(snapshot(&db, &schema).await.unwrap().rows.len(), 16);
+}
