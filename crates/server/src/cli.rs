@@ -1,4 +1,5 @@
-//! The command line. Every configuration key is a flag of `serve` and `config`, made from the table.
+//! The command line. Every configuration key is a flag of `serve` and `config`, made from the
+//! table.
 
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 

@@ -1,7 +1,7 @@
 //! The program's configuration: read once, checked whole, and from then on plain typed values.
 //!
-//! Nothing is bound, opened or written before all of it is known to be right. A bad value ends the program
-//! with code 64 and one sentence: which key, from where, and what is allowed.
+//! Nothing is bound, opened or written before all of it is known to be right. A bad value ends the
+//! program with code 64 and one sentence: which key, from where, and what is allowed.
 
 mod dotenv;
 mod error;

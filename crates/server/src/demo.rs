@@ -1,7 +1,8 @@
 //! The demo: a shop and its support desk, and a writer that keeps their rows moving.
 //!
-//! Its rows live in the ordinary database under the tenant `demo`, and its writer sends ordinary commands,
-//! so what the demo shows is what every client gets. Starting again goes on where it stopped.
+//! Its rows live in the ordinary database under the tenant `demo`, and its writer sends ordinary
+//! commands, so what the demo shows is what every client gets. Starting again goes on where it
+//! stopped.
 
 mod resume;
 mod script;
@@ -32,7 +33,8 @@ pub(crate) fn tenant() -> TenantId {
 
 /// Makes the tables and their first rows where they are missing.
 ///
-/// Rows are added in the order of their ids, so a start that was cut off is finished by the next one.
+/// Rows are added in the order of their ids, so a start that was cut off is finished by the next
+/// one.
 pub(crate) async fn prepare(database: &dyn Database, orders: u32) -> Result<(), DatabaseError> {
     let now = micros_now();
     let mut random = StdRng::seed_from_u64(SEED);
@@ -56,8 +58,8 @@ pub(crate) async fn prepare(database: &dyn Database, orders: u32) -> Result<(), 
     Ok(())
 }
 
-/// Additions under way at a time. The database commits those that wait together at once, in their order,
-/// so that one flush to the disk serves many.
+/// Additions under way at a time. The database commits those that wait together at once, in their
+/// order, so that one flush to the disk serves many.
 const ADDITIONS_MAX: usize = 512;
 
 async fn fill(database: &dyn Database, additions: Vec<Command>) -> Result<(), DatabaseError> {
@@ -75,7 +77,8 @@ async fn fill(database: &dyn Database, additions: Vec<Command>) -> Result<(), Da
 pub(crate) async fn write(database: Arc<dyn Database>, demo: DemoSettings) {
     loop {
         if let Err(error) = write_once(&*database, demo).await {
-            // Somebody else may write to the same tables, or drop them: then the script's memory is wrong.
+            // Somebody else may write to the same tables, or drop them: then the script's memory is
+            // wrong.
             tracing::debug!(error = %error, "demo writer starts over");
         }
         tokio::time::sleep(Duration::from_secs(1)).await;

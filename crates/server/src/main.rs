@@ -19,7 +19,8 @@ use clap::Parser;
 use crate::cli::{Command, CommandLine};
 use crate::exit::Failure;
 
-// Millions of small, short-lived frames from many threads: the allocator of the C library serializes them.
+// Millions of small, short-lived frames from many threads: the allocator of the C library
+// serializes them.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,4 +1,5 @@
-//! Which parts are up. `/ready` is yes when all of them are, and no again from the start of a drain.
+//! Which parts are up. `/ready` is yes when all of them are, and no again from the start of a
+//! drain.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,7 +1,7 @@
 //! What is served over plain HTTP beside `/health`: the console, `/ready` and `/metrics`.
 //!
-//! A request comes in as a path and goes out as a reply, so that all of it can be tested without a socket.
-//! The gateway owns the connection.
+//! A request comes in as a path and goes out as a reply, so that all of it can be tested without a
+//! socket. The gateway owns the connection.
 
 use bytes::Bytes;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -56,7 +56,8 @@ impl Site {
             .or_else(|| console_answer(request))
     }
 
-    /// The same when machines have an address of their own: what is measured is not for clients then.
+    /// The same when machines have an address of their own: what is measured is not for clients
+    /// then.
     pub(crate) fn client_answer(&self, request: HttpRequest<'_>) -> Option<HttpReply> {
         match request.path {
             "/metrics" => Some(reply(404, PLAIN_TEXT, "Not here.\n")),
@@ -86,7 +87,8 @@ fn console_answer(request: HttpRequest<'_>) -> Option<HttpReply> {
         "/" => "index.html",
         path => path.strip_prefix('/')?,
     };
-    // Names of files inside the folder only, whatever the embedding does with others in a debug build.
+    // Names of files inside the folder only, whatever the embedding does with others in a debug
+    // build.
     let plain = |part: &str| !part.is_empty() && !part.starts_with('.');
     if !name.split('/').all(plain) || name.contains('\\') {
         return None;
@@ -140,8 +142,8 @@ fn content_type(name: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    //! Shows what each path answers, that nothing outside the console's folder is served, and that a
-    //! browser which has a file already does not get it again.
+    //! Shows what each path answers, that nothing outside the console's folder is served, and that
+    //! a browser which has a file already does not get it again.
 
     use metrics_exporter_prometheus::PrometheusBuilder;
     use tidegate_gateway::{HttpReply, HttpRequest};

@@ -1,8 +1,9 @@
-//! The embedded system: every part in this process, over a bus and a cache in memory and a SQLite file.
+//! The embedded system: every part in this process, over a bus and a cache in memory and a SQLite
+//! file.
 //!
-//! Each part is a task that this owner joins. One that ends before it was told to has failed, and ends the
-//! process: what it would have kept is no longer kept. Clients are sent away before anything behind the
-//! gateway stops.
+//! Each part is a task that this owner joins. One that ends before it was told to has failed, and
+//! ends the process: what it would have kept is no longer kept. Clients are sent away before
+//! anything behind the gateway stops.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -108,8 +109,8 @@ impl System {
     /// Waits until every part is up.
     pub(crate) async fn ready(&mut self) -> Result<(), Failure> {
         tokio::select! {
-            // The first batch, which may be empty, shows that the relay runs. An error means that it has
-            // ended, which the other branch tells.
+            // The first batch, which may be empty, shows that the relay runs. An error means that
+            // it has ended, which the other branch tells.
             Ok(()) = self.relayed.changed() => {}
             ended = self.parts.join_next() => return Err(unexpected(ended)),
         }
@@ -174,7 +175,8 @@ impl System {
             cache,
             database: database.clone(),
         };
-        // The processor joins before the relay starts, so that it sees every change that is relayed.
+        // The processor joins before the relay starts, so that it sees every change that is
+        // relayed.
         let processor = Processor::join(tidegate_processor::Config::default(), ports).await;
         let processor = processor.map_err(|error| {
             Failure::new(
@@ -411,4 +413,47 @@ fn causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     sentence
+}
+
+#[cfg(test)]
+mod tests {
+    //! Shows that a part which ends is named in the sentence the process ends with, however it
+    //! ended.
+
+    use tokio::task::JoinSet;
+
+    use super::{Ended, causes, unexpected};
+    use crate::exit::Exit;
+
+    async fn sentence(work: impl Future<Output = Ended> + Send + 'static) -> String {
+        let mut parts = JoinSet::new();
+        parts.spawn(work);
+        let failure = unexpected(parts.join_next().await);
+        assert_eq!(failure.exit, Exit::Failed);
+        failure.sentence
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_part_is_told() {
+        let ended = |outcome| async move {
+            Ended {
+                name: "relay",
+                outcome,
+            }
+        };
+        assert_eq!(sentence(ended(Ok(()))).await, "the relay stopped by itself");
+        let failed = ended(Err("the bus is full".to_owned()));
+        assert_eq!(sentence(failed).await, "the relay failed: the bus is full");
+        let panicked = sentence(async { panic!("a broken invariant") }).await;
+        assert!(panicked.contains("a broken invariant"), "{panicked}");
+    }
+
+    #[test]
+    fn causes_are_said_once() {
+        let inner = std::io::Error::other("the disk is gone");
+        let outer = tidegate_ports::PortError::unavailable("the bus", inner);
+        assert_eq!(causes(&outer), "the bus is unavailable: the disk is gone");
+        let plain = std::io::Error::other("the disk is gone");
+        assert_eq!(causes(&plain), "the disk is gone");
+    }
 }

@@ -25,7 +25,8 @@ pub(crate) fn start_logging(settings: &LogSettings) {
     }
 }
 
-/// Upper bounds of every duration's buckets, in seconds: from the delivery of one diff to a slow page.
+/// Upper bounds of every duration's buckets, in seconds: from the delivery of one diff to a slow
+/// page.
 const SECONDS_BUCKETS: &[f64] = &[
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];

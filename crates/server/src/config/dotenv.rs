@@ -1,7 +1,8 @@
 //! Reads a `.env` file: names, values, and the line each stands on.
 //!
-//! It is our own reader because an error sentence names the line, which the usual crate does not tell,
-//! and because the process environment is never changed: what the file says is a layer of its own.
+//! It is our own reader because an error sentence names the line, which the usual crate does not
+//! tell, and because the process environment is never changed: what the file says is a layer of its
+//! own.
 
 /// One assignment.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,8 +14,8 @@ pub(super) struct Assignment {
 
 /// Reads all assignments, or says on which line it could not go on, and why.
 ///
-/// A value may be bare (ends at ` #` or the line's end), in single quotes (as it stands) or in double
-/// quotes (with `\n`, `\t`, `\"`, `\\` and `\$`). Quoted values may run over several lines.
+/// A value may be bare (ends at ` #` or the line's end), in single quotes (as it stands) or in
+/// double quotes (with `\n`, `\t`, `\"`, `\\` and `\$`). Quoted values may run over several lines.
 pub(super) fn parse(text: &str) -> Result<Vec<Assignment>, (usize, &'static str)> {
     let mut assignments = Vec::new();
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);

@@ -1,4 +1,5 @@
-//! Why a configuration is refused: one sentence that says which key, from where, and what is allowed.
+//! Why a configuration is refused: one sentence that says which key, from where, and what is
+//! allowed.
 
 use std::fmt;
 
@@ -73,7 +74,8 @@ pub(crate) fn masked(value: &str) -> String {
     let Some((scheme, rest)) = value.split_once("://") else {
         return value.to_owned();
     };
-    // The last `@` ends the password, whatever came before it: an unescaped `@` or `/` may be part of it.
+    // The last `@` ends the password, whatever came before it: an unescaped `@` or `/` may be part
+    // of it.
     let authority = rest.find('?').unwrap_or(rest.len());
     let shown = match rest[..authority].rsplit_once('@') {
         Some((login, host)) => {

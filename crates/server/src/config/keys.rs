@@ -1,7 +1,7 @@
 //! Every configuration key: its name, what it is for, its default, and what is allowed.
 //!
-//! One table serves the file, the flags, the environment, the error sentences, `tidegate config` and the
-//! table in `docs/OPERATIONS.md`, so that none of them can say something the others do not.
+//! One table serves the file, the flags, the environment, the error sentences, `tidegate config`
+//! and the table in `docs/OPERATIONS.md`, so that none of them can say something the others do not.
 
 use std::fmt;
 
@@ -119,7 +119,9 @@ keys! {
         "Where changes, leases and diffs travel.";
     Cache: "cache", Text("memory:"), "memory:",
         "Where the tails of pages are kept for those who reconnect.";
-    Database: "database", Text("sqlite: and a file, or nothing for tidegate.db in the data folder"), "",
+    Database: "database",
+        Text("sqlite: and a file, or nothing for tidegate.db in the data folder"),
+        "",
         "Whose rows are served.";
     Tenancy: "tenancy", OneOf(&["prefix", "single"]), "prefix",
         "How tenants share the database: tables named TENANT_TABLE, or one tenant and plain names.";
@@ -147,7 +149,9 @@ keys! {
         "Partitions of each topic of the bus.";
     SessionsMax: "sessions_max", Whole { min: 1, max: 10_000_000 }, "100000",
         "Sessions at once; one more is refused with HTTP status 503.";
-    SubscriptionsPerSessionMax: "subscriptions_per_session_max", Whole { min: 1, max: 100_000 }, "1000",
+    SubscriptionsPerSessionMax: "subscriptions_per_session_max",
+        Whole { min: 1, max: 100_000 },
+        "1000",
         "Subscriptions of one session; one more is answered with an error.";
     SubscriptionLimitMax: "subscription_limit_max", Whole { min: 1, max: 10_000 }, "1000",
         "The highest limit a subscription may ask for.";

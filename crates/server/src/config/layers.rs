@@ -1,7 +1,8 @@
 //! The layers of the configuration, and which of them wins.
 //!
-//! Flags over environment over `.env` over the file over defaults. What is read here is text and where it
-//! stood; what the text means is read in `config.rs`, once, after the layers are laid over one another.
+//! Flags over environment over `.env` over the file over defaults. What is read here is text and
+//! where it stood; what the text means is read in `config.rs`, once, after the layers are laid over
+//! one another.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +18,8 @@ use super::keys::{Key, VARIABLE_PREFIX};
 /// Flags as the command line gave them.
 pub(crate) type Flags = BTreeMap<Key, String>;
 
-/// Everything a configuration is made from, as plain text, so that tests need no process around them.
+/// Everything a configuration is made from, as plain text, so that tests need no process around
+/// them.
 #[derive(Debug, Default)]
 pub(crate) struct Inputs {
     pub(crate) flags: Flags,
@@ -35,7 +37,8 @@ pub(crate) struct FileText {
 }
 
 impl Inputs {
-    /// Reads the environment, `.env` in the working folder, and the file that one of the layers names.
+    /// Reads the environment, `.env` in the working folder, and the file that one of the layers
+    /// names.
     pub(crate) fn of_process(flags: Flags) -> Result<Self, ConfigError> {
         let mut inputs = Self {
             flags,
@@ -186,8 +189,8 @@ impl Settings {
         let mut variables = BTreeMap::new();
         for (name, value) in environment {
             let origin = Origin::Variable(name.clone());
-            // Only a warning: Kubernetes sets TIDEGATE_PORT and its like by itself in every container
-            // beside a service of our name.
+            // Only a warning: Kubernetes sets TIDEGATE_PORT and its like by itself in every
+            // container beside a service of our name.
             if is_unknown(name) {
                 let name = name.clone();
                 let warning = ConfigError::UnknownKey { name, origin };
@@ -254,7 +257,8 @@ type Variables = BTreeMap<String, (String, Origin)>;
 
 /// A variable of the gateway that Tidegate replaces, and the key it means here.
 ///
-/// What it says becomes the key's value, so that the key's own check refuses what this version cannot use.
+/// What it says becomes the key's value, so that the key's own check refuses what this version
+/// cannot use.
 struct OldVariable {
     name: &'static str,
     key: Key,

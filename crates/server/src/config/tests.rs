@@ -1,5 +1,5 @@
-//! Shows which layer wins, what is refused and with which sentence, and that the documents list the keys
-//! as the program has them. No test reads or changes the process environment.
+//! Shows which layer wins, what is refused and with which sentence, and that the documents list the
+//! keys as the program has them. No test reads or changes the process environment.
 
 use std::collections::BTreeMap;
 

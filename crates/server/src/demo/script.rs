@@ -1,8 +1,8 @@
 //! What the demo's writer does next: a pure machine of seeded choices, without clock or database.
 //!
-//! It remembers the newest tickets and orders, and keeps "open tickets, newest first" moving: new ones
-//! come, others are taken, raised, parked, closed and opened again. The total number of rows is bounded:
-//! for each row past the bound the oldest one goes.
+//! It remembers the newest tickets and orders, and keeps "open tickets, newest first" moving: new
+//! ones come, others are taken, raised, parked, closed and opened again. The total number of rows
+//! is bounded: for each row past the bound the oldest one goes.
 
 use std::collections::VecDeque;
 

@@ -1,5 +1,5 @@
-//! Shows that a wrong configuration ends the program with code 64 and its sentence before anything is made,
-//! and what `tidegate config` prints.
+//! Shows that a wrong configuration ends the program with code 64 and its sentence before anything
+//! is made, and what `tidegate config` prints.
 
 use crate::harness::{Folder, run, tidegate};
 
@@ -91,7 +91,8 @@ fn config_prints_each_value_with_its_place() {
     );
 }
 
-/// A configuration that is refused is printed all the same, for whoever must mend it; the secret is not.
+/// A configuration that is refused is printed all the same, for whoever must mend it; the secret is
+/// not.
 #[test]
 fn config_masks_secrets_and_says_what_is_wrong() {
     let folder = Folder::new();

@@ -1,5 +1,5 @@
-//! Shows the demo as its visitors get it: tables are there at once, the page of open tickets moves, and a
-//! crash loses nothing.
+//! Shows the demo as its visitors get it: tables are there at once, the page of open tickets moves,
+//! and a crash loses nothing.
 
 use crate::harness::{OPEN_TICKETS, Served, Socket};
 

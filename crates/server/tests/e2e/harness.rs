@@ -1,4 +1,5 @@
-//! A real `tidegate serve` on a free port over a folder of its own, for tests that need the whole program.
+//! A real `tidegate serve` on a free port over a folder of its own, for tests that need the whole
+//! program.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -190,7 +191,8 @@ impl Drop for Served {
     }
 }
 
-/// Reads standard output until the address line, and goes on reading so that the server can go on writing.
+/// Reads standard output until the address line, and goes on reading so that the server can go on
+/// writing.
 fn wait_until_ready(output: impl Read + Send + 'static) -> Option<(SocketAddr, String)> {
     let (sender, lines) = mpsc::sync_channel(64);
     std::thread::spawn(move || {

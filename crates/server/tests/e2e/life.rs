@@ -1,5 +1,5 @@
-//! Shows the life of the server: what it says when it is up, what it answers over HTTP, how it leaves, and
-//! with which code it refuses to start.
+//! Shows the life of the server: what it says when it is up, what it answers over HTTP, how it
+//! leaves, and with which code it refuses to start.
 
 use std::net::TcpListener;
 
@@ -171,4 +171,17 @@ fn the_log_can_be_json() {
     let log = served.log();
     let is_object = |line: &str| line.starts_with('{') && line.ends_with('}');
     assert!(!log.is_empty() && log.lines().all(is_object), "{log}");
+}
+
+/// Who does not want to wait for the clients asks a second time.
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut served = Served::start(&["--drain-seconds", "3600"]);
+    let mut socket = served.connect("acme", "ada");
+    socket.text_with("\"welcome\"");
+    served.signal("TERM");
+    // The drain has begun, and lasts: this client never answers the close.
+    assert_eq!(socket.close_code(), 1001);
+    served.signal("TERM");
+    assert_eq!(served.wait().code(), Some(1), "{}", served.log());
 }

@@ -1,5 +1,5 @@
-//! Shows that the script keeps the open tickets moving for ever, without growing and without contradicting
-//! itself: a small model of the two tables accepts every command.
+//! Shows that the script keeps the open tickets moving for ever, without growing and without
+//! contradicting itself: a small model of the two tables accepts every command.
 
 use std::collections::{BTreeMap, VecDeque};
 
