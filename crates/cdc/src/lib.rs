@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Relays until it is told to stop.
 ///
-/// `relayed` follows the position of the last batch on the bus. It is sent to for the first time when the
-/// relay is running, also when nothing was ever committed and the position is still zero.
+/// `relayed` follows the position of the last batch on the bus. It is sent to for the first time
+/// when the relay is running, also when nothing was ever committed and the position is still zero.
 ///
 /// # Errors
 /// When the database refuses to stream, or the bus a record, for a reason that waiting will not
