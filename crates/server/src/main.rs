@@ -12,12 +12,12 @@ mod site;
 mod system;
 mod telemetry;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::cli::{Command, CommandLine};
-use crate::exit::Failure;
 
 // Millions of small, short-lived frames from many threads: the allocator of the C library
 // serializes them.
@@ -27,22 +27,16 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Serve(flags) => commands::serve::run(flags.0),
-        Command::Config(flags) => print_config(flags.0),
+        Command::Config(flags) => commands::config::run(flags.0),
         Command::Watch(args) => commands::watch::run(&args),
         Command::Rpc(args) => commands::rpc::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("tidegate: {failure}");
+            // The code says it as well, should nobody read the sentence.
+            let _ = writeln!(std::io::stderr(), "tidegate: {failure}");
             failure.exit.into()
         }
     }
-}
-
-fn print_config(flags: config::Flags) -> Result<(), Failure> {
-    let (table, config) = commands::config::run(flags)?;
-    print!("{table}");
-    config?;
-    Ok(())
 }

@@ -2,13 +2,21 @@
 
 use std::fmt::Write;
 
-use crate::config::{Config, ConfigError, Flags, Inputs, Key, Settings};
+use crate::commands::say;
+use crate::config::{Config, Flags, Inputs, Key, Settings};
+use crate::exit::Failure;
 
-/// The table to print, and why the configuration is refused, if it is.
-pub(crate) fn run(flags: Flags) -> Result<(String, Result<Config, ConfigError>), ConfigError> {
+/// Prints the table, also when the configuration is refused: whoever must mend it wants to see it.
+pub(crate) fn run(flags: Flags) -> Result<(), Failure> {
     let settings = Settings::of(&Inputs::of_process(flags)?)?;
     let config = Config::of(&settings);
-    Ok((table(&settings, config.as_ref().ok()), config))
+    say(&table(&settings, config.as_ref().ok()));
+    for warning in &settings.warnings {
+        // Not logged: this command logs nothing, and its table is for people.
+        say(&format!("warning: {warning}\n"));
+    }
+    config?;
+    Ok(())
 }
 
 fn table(settings: &Settings, config: Option<&Config>) -> String {

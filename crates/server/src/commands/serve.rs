@@ -1,9 +1,8 @@
 //! `tidegate serve`: runs the embedded system until a signal or a failure ends it.
 
-use std::io::Write;
-
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::commands::say;
 use crate::config::{Config, Flags, Inputs, Settings};
 use crate::exit::{Exit, Failure};
 use crate::system::System;
@@ -39,7 +38,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         ready = system.ready() => ready?,
         () = signals.next() => return stop(system, signals).await,
     }
-    greet(&system.greeting);
+    say(&system.greeting);
     tokio::select! {
         failure = system.failure() => Err(failure),
         () = signals.next() => stop(system, signals).await,
@@ -53,15 +52,6 @@ async fn stop(system: System, mut signals: Signals) -> Result<(), Failure> {
         () = signals.next() => {
             Err(Failure::new(Exit::Failed, "stopped before the clients were sent away"))
         }
-    }
-}
-
-fn greet(greeting: &str) {
-    let mut stdout = std::io::stdout().lock();
-    let greeted = stdout.write_all(greeting.as_bytes());
-    // A closed standard output is no reason not to serve.
-    if let Err(error) = greeted.and_then(|()| stdout.flush()) {
-        tracing::debug!(error = %error, "nobody reads standard output");
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) const CUSTOMERS: &[&str] = &[
     "Marco Rossi",
     "Maria Silva",
     "Mateus Oliveira",
-    "Mei 王",
+    "Mei Wáng",
     "Mia Fischer",
     "Nadia Petrova",
     "Noah Andersen",
@@ -49,7 +49,7 @@ pub(super) const CUSTOMERS: &[&str] = &[
     "Tariq Aziz",
     "Thandi Dlamini",
     "Tomás Herrera",
-    "Yuki 佐藤",
+    "Yuki Satō",
     "Zeynep Demir",
     "Zoë van Dijk",
 ];

@@ -74,6 +74,7 @@ fn config_prints_each_value_with_its_place() {
     let output = tidegate(folder.path())
         .args(["config", "--config", "t.toml", "--log", "debug"])
         .env("WS_PORT", "7100")
+        .env("TIDEGATE_TENACY", "single")
         .output()
         .expect("the program starts");
     assert_eq!(output.status.code(), Some(0));
