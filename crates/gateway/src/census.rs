@@ -1,7 +1,7 @@
 //! How many sessions there are, in all and of each tenant.
 //!
-//! The one piece of state that the shards share by reading it. It is touched when a session begins or
-//! ends, or asks for a status; never on the way of a diff.
+//! The one piece of state that the shards share by reading it. It is touched when a session begins
+//! or ends, or asks for a status; never on the way of a diff.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

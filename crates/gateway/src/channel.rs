@@ -1,11 +1,12 @@
 //! A channel is a shard's view of one routing key: who listens, and the last part of its history.
 //!
 //! It does no I/O and reads no clock. The shard feeds it records and commands; frames go into the
-//! outboxes, and what else is to be done comes back as effects. So every rule of delivery can be tested
-//! without a socket.
+//! outboxes, and what else is to be done comes back as effects. So every rule of delivery can be
+//! tested without a socket.
 //!
-//! Order is decided by the owner of the page. Here only "+1" is checked: the next diff is delivered, an
-//! older one dropped; a hole is filled from the cache or ends in a visible reset, never in a silent part.
+//! Order is decided by the owner of the page. Here only "+1" is checked: the next diff is
+//! delivered, an older one dropped; a hole is filled from the cache or ends in a visible reset,
+//! never in a silent part.
 
 mod history;
 mod listeners;
@@ -27,7 +28,8 @@ pub use history::HistoryLimits;
 pub(crate) use listeners::ListenerPlace;
 use listeners::{Group, Listeners};
 
-/// Diffs held back behind a hole while the cache is asked for it. Past this a fresh page is cheaper.
+/// Diffs held back behind a hole while the cache is asked for it. Past this a fresh page is
+/// cheaper.
 const HELD_DIFFS_MAX: usize = 512;
 
 /// What the shard is to do for a channel.
@@ -90,8 +92,8 @@ pub(crate) struct Channel {
     history: Option<History>,
     filling: Option<Filling>,
     asked: Asked,
-    /// Whether records may have been missed since the history's last diff. While in doubt nothing is
-    /// wrong with what was sent, but nobody can be told that they have everything.
+    /// Whether records may have been missed since the history's last diff. While in doubt nothing
+    /// is wrong with what was sent, but nobody can be told that they have everything.
     in_doubt: bool,
 }
 
@@ -277,8 +279,8 @@ impl Channel {
         }
     }
 
-    /// Records may have been missed, or the page has a new owner. What was sent stays valid; the page
-    /// that the owner is asked for shows whether it is the newest.
+    /// Records may have been missed, or the page has a new owner. What was sent stays valid; the
+    /// page that the owner is asked for shows whether it is the newest.
     pub(crate) fn doubt(&mut self, context: &mut Context<'_>) {
         self.in_doubt = true;
         // Whatever was asked before may have been answered in what was missed.
@@ -296,8 +298,8 @@ impl Channel {
         self.listeners.forget_frames();
     }
 
-    /// Whether a subscription has been sent (or has queued) everything up to a commit. `progress` is how
-    /// far the owner of the partition is, and which owner that is.
+    /// Whether a subscription has been sent (or has queued) everything up to a commit. `progress`
+    /// is how far the owner of the partition is, and which owner that is.
     pub(crate) fn has_passed(
         &self,
         place: ListenerPlace,
@@ -375,7 +377,8 @@ impl Channel {
         })
     }
 
-    /// Delivers what was held back, as far as it follows the head. The hole is closed when nothing is left.
+    /// Delivers what was held back, as far as it follows the head. The hole is closed when nothing
+    /// is left.
     fn release_held(&mut self, context: &mut Context<'_>) {
         while let Some(filling) = &mut self.filling {
             let Some(head) = self.history.as_ref().map(History::head) else {
@@ -479,7 +482,8 @@ impl Channel {
         if push(group, slot, frame, context) == Push::Full {
             return;
         }
-        // The page and its diffs are one: cut apart by the bound, a page near it could never be sent.
+        // The page and its diffs are one: cut apart by the bound, a page near it could never be
+        // sent.
         let owner = Owner::Subscription(group.members[slot].id);
         for diff in history.after(page.position) {
             let frame = frame::diff(&group.label, group.format, diff);
@@ -589,8 +593,8 @@ fn fall_behind(member: &mut Subscription, context: &mut Context<'_>) {
     }
 }
 
-/// What a client at `after` has missed: the cache's entries, and the channel's own diffs beyond them.
-/// `None` when the two do not meet.
+/// What a client at `after` has missed: the cache's entries, and the channel's own diffs beyond
+/// them. `None` when the two do not meet.
 fn join(after: Position, entries: Vec<DiffContent>, history: &History) -> Option<Vec<DiffContent>> {
     let mut reached = after;
     for entry in &entries {

@@ -72,8 +72,8 @@ pub struct GatewayConfig {
     pub subscription_limit: LimitRule,
     /// Bounds.
     pub limits: GatewayLimits,
-    /// The wall clock: microseconds since 1970. It stamps frames and measures lag; it decides nothing
-    /// but when a token has expired.
+    /// The wall clock: microseconds since 1970. It stamps frames and measures lag; it decides
+    /// nothing but when a token has expired.
     pub clock_micros: fn() -> i64,
     /// What else is served on the port.
     pub http: HttpHook,
@@ -102,8 +102,8 @@ pub struct GatewayLimits {
     pub session_subscriptions_max: usize,
     /// Routing keys of one shard; a subscription to one more is refused as overloaded.
     pub shard_channels_max: usize,
-    /// Bytes of history that a shard keeps over all channels; past it the channel that grows sheds its
-    /// own, and serves newcomers by asking the owner.
+    /// Bytes of history that a shard keeps over all channels; past it the channel that grows sheds
+    /// its own, and serves newcomers by asking the owner.
     pub shard_history_bytes_max: usize,
     /// Procedures of one session that run at a time; one more is refused as overloaded.
     pub session_calls_max: usize,
@@ -111,8 +111,8 @@ pub struct GatewayLimits {
     pub shard_calls_max: usize,
     /// `sync`s of one session that wait; one more fails.
     pub session_syncs_max: usize,
-    /// Sessions of a tenant up to which joins and leaves are announced. Every join of a large crowd would
-    /// be told to the whole crowd: its square in frames.
+    /// Sessions of a tenant up to which joins and leaves are announced. Every join of a large crowd
+    /// would be told to the whole crowd: its square in frames.
     pub announced_sessions_max: usize,
     /// Unsent frames of one session.
     pub outbox: OutboxLimits,

@@ -28,8 +28,8 @@ pub(crate) fn snapshot(label: &HashId, page: &PageContent, reason: SnapshotReaso
     text(&server_frame::snapshot(label, page, reason))
 }
 
-/// A diff for a subscription. Changes that cannot be made binary go as text, which every client reads:
-/// a frame left out would be a hole.
+/// A diff for a subscription. Changes that cannot be made binary go as text, which every client
+/// reads: a frame left out would be a hole.
 pub(crate) fn diff(label: &HashId, format: Format, diff: &DiffContent) -> Bytes {
     match format {
         Format::Json => text(&server_frame::diff(label, diff)),

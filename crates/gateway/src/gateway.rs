@@ -1,7 +1,8 @@
 //! The gateway: a listener, one reader of the bus, one owner of leases, and a shard per core.
 //!
-//! Sockets are dealt out in turn by one acceptor. (Listeners of their own for the shards would save a hop
-//! per connection, but then a second program could share the port by mistake and get half of the clients.)
+//! Sockets are dealt out in turn by one acceptor. (Listeners of their own for the shards would save
+//! a hop per connection, but then a second program could share the port by mistake and get half of
+//! the clients.)
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -28,10 +29,11 @@ use crate::shard::{self, CountedConnection, Delivery, ShardInput, ShardInputs};
 
 /// Connections that the kernel keeps until they are accepted: a herd after a restart.
 const BACKLOG: i32 = 4_096;
-/// New connections and broadcasts that wait for a shard. A connection waits; a broadcast is skipped.
+/// New connections and broadcasts that wait for a shard. A connection waits; a broadcast is
+/// skipped.
 const INPUTS_MAX: usize = 1_024;
-/// Batches that wait for a shard. When one has so many the reader stops polling, and the bus keeps what
-/// follows: that is the whole back-pressure from shards to the bus.
+/// Batches that wait for a shard. When one has so many the reader stops polling, and the bus keeps
+/// what follows: that is the whole back-pressure from shards to the bus.
 const DELIVERIES_MAX: usize = 64;
 /// Pause before a bus that is unavailable, or an accept that failed, is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -127,8 +129,8 @@ impl Gateway {
     /// Serves until `shutdown`, then sends all clients away and waits for them, within bounds.
     ///
     /// # Errors
-    /// `Start` when a thread cannot be had; `ShardLost` or `TaskLost` after a defect, when the process
-    /// should end.
+    /// `Start` when a thread cannot be had; `ShardLost` or `TaskLost` after a defect, when the
+    /// process should end.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), GatewayError> {
         let Self {
             listener,
@@ -184,7 +186,8 @@ async fn stoppable(stop: CancellationToken, task: impl Future<Output = ()>) {
     }
 }
 
-/// Waits until every shard has drained. A shard or task that ends before it should ends the gateway.
+/// Waits until every shard has drained. A shard or task that ends before it should ends the
+/// gateway.
 async fn wait_for_shards(
     finished: Vec<oneshot::Receiver<()>>,
     tasks: &mut JoinSet<()>,

@@ -1,7 +1,8 @@
 //! Everything before a connection is a WebSocket: health, the injected pages, and the upgrade.
 //!
-//! A connection's first request is served by hyper. When it is an upgrade, the bare socket is taken back
-//! together with what hyper has already read, and hyper's buffers go: a session must not carry them.
+//! A connection's first request is served by hyper. When it is an upgrade, the bare socket is taken
+//! back together with what hyper has already read, and hyper's buffers go: a session must not carry
+//! them.
 
 use std::cell::RefCell;
 use std::convert::Infallible;

@@ -1,7 +1,8 @@
-//! Which pages this gateway wants kept: one lease per routing key, however many shards listen to it.
+//! Which pages this gateway wants kept: one lease per routing key, however many shards listen to
+//! it.
 //!
-//! The owner of the leases is one task. Shards tell it what they need over a bounded mailbox; what does
-//! not fit they say again a second later, so everything here may be repeated.
+//! The owner of the leases is one task. Shards tell it what they need over a bounded mailbox; what
+//! does not fit they say again a second later, so everything here may be repeated.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -22,7 +23,8 @@ const RENEW_TICKS: u64 = 10;
 const TICK: Duration = Duration::from_secs(1);
 /// Records handed to the bus at once.
 const PUBLISH_MAX: usize = 256;
-/// Time for the last releases when the gateway stops. Whatever is not said by then lapses by itself.
+/// Time for the last releases when the gateway stops. Whatever is not said by then lapses by
+/// itself.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a shard says about a routing key.
@@ -67,8 +69,8 @@ impl Interest {
         }
     }
 
-    /// Runs until the gateway stops. Nothing is asked before the diffs are being read: the answer would
-    /// be missed.
+    /// Runs until the gateway stops. Nothing is asked before the diffs are being read: the answer
+    /// would be missed.
     pub(crate) async fn run(
         mut self,
         mut commands: mpsc::Receiver<InterestCommand>,
@@ -149,7 +151,8 @@ impl Interest {
             .collect()
     }
 
-    /// Publishes records. Wishes for pages that fail are kept for the next tick; the rest repeats itself.
+    /// Publishes records. Wishes for pages that fail are kept for the next tick; the rest repeats
+    /// itself.
     async fn publish(&mut self, records: Vec<(RoutingKey, ControlRecord)>) {
         for part in records.chunks(PUBLISH_MAX) {
             let encoded = part

@@ -1,9 +1,9 @@
 //! Sessions, subscriptions and fan-out of diffs over WebSockets.
 //!
-//! Reading order: [`Gateway`], then `shard` (a thread and all it owns), `channel` (the rules of delivery),
-//! `outbox` (what a socket did not take yet). What is deliberately absent: any knowledge of what rows
-//! and changes say (they are text here, copied as it is), of SQL, and of which bus, cache or database is
-//! behind the seams.
+//! Reading order: [`Gateway`], then `shard` (a thread and all it owns), `channel` (the rules of
+//! delivery), `outbox` (what a socket did not take yet). What is deliberately absent: any knowledge
+//! of what rows and changes say (they are text here, copied as it is), of SQL, and of which bus,
+//! cache or database is behind the seams.
 
 mod auth;
 mod census;

@@ -1,5 +1,5 @@
-//! Jobs that wait for something outside: a table's schema, the cache, a procedure. They run beside the
-//! shard, on its thread, and bring their results back to it.
+//! Jobs that wait for something outside: a table's schema, the cache, a procedure. They run beside
+//! the shard, on its thread, and bring their results back to it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use crate::outbox::SubscriptionId;
 use crate::session::{Second, SessionId};
 use crate::shard::ShardHandle;
 
-/// How long a schema is believed. A query made with an old one is refused by the page's owner, which
-/// makes the schema be read again.
+/// How long a schema is believed. A query made with an old one is refused by the page's owner,
+/// which makes the schema be read again.
 const SCHEMA_SECONDS: Second = 10;
 /// Tables whose schema a shard remembers; past it, all are forgotten.
 const SCHEMAS_MAX: usize = 4_096;

@@ -1,9 +1,9 @@
 //! What a session still has to be sent: a bounded queue of shared frames.
 //!
-//! It does no I/O: the shard asks for slices to write and says how many bytes the socket took. Each frame
-//! has an owner, so that the frames of one subscription can be dropped when it falls too far behind
-//! (a fresh page will replace them) while the session's other frames stay in order. A frame of which the
-//! socket took a part is never dropped: the rest of it must follow.
+//! It does no I/O: the shard asks for slices to write and says how many bytes the socket took. Each
+//! frame has an owner, so that the frames of one subscription can be dropped when it falls too far
+//! behind (a fresh page will replace them) while the session's other frames stay in order. A frame
+//! of which the socket took a part is never dropped: the rest of it must follow.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -11,8 +11,8 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes};
 use tidegate_core::Lsn;
 
-/// Slices offered to the socket at once. Linux takes up to 1,024; past a few dozen the cost of the call
-/// no longer counts.
+/// Slices offered to the socket at once. Linux takes up to 1,024; past a few dozen the cost of the
+/// call no longer counts.
 pub(crate) const SLICES_MAX: usize = 64;
 
 /// A subscription within its session. Never used twice, so late news of an ended one finds nobody.
@@ -22,7 +22,8 @@ pub(crate) struct SubscriptionId(pub(crate) u32);
 /// Whose frame it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owner {
-    /// The session's: acks, errors, results, control frames. Never dropped; too many end the session.
+    /// The session's: acks, errors, results, control frames. Never dropped; too many end the
+    /// session.
     Session,
     /// A snapshot, diff or resume of a subscription: dropped when the subscription is reset.
     Subscription(SubscriptionId),
@@ -43,14 +44,14 @@ pub(crate) enum Push {
 /// Bounds of an outbox, in bytes. Frames count whole, though they may be shared.
 #[derive(Debug, Clone, Copy)]
 pub struct OutboxLimits {
-    /// Unsent bytes past which a subscription is reset rather than queued for: room for several pages.
-    /// Past this, the backlog costs the client more than a fresh page does. One frame may go beyond, so
-    /// that a page larger than the bound can be sent at all.
+    /// Unsent bytes past which a subscription is reset rather than queued for: room for several
+    /// pages. Past this, the backlog costs the client more than a fresh page does. One frame may go
+    /// beyond, so that a page larger than the bound can be sent at all.
     pub bytes_max: usize,
     /// A subscription that was reset gets its fresh page once no more than this is unsent.
     pub bytes_low: usize,
-    /// Unsent bytes, of all kinds, past which a session that also has frames that cannot be dropped is
-    /// closed.
+    /// Unsent bytes, of all kinds, past which a session that also has frames that cannot be dropped
+    /// is closed.
     pub session_bytes_max: usize,
 }
 
@@ -135,6 +136,14 @@ impl Outbox {
     pub(crate) fn clear(&mut self) {
         self.entries.truncate(usize::from(self.is_front_begun));
         self.bytes = self.entries.iter().map(|entry| entry.frame.len()).sum();
+    }
+
+    /// The frame to write next, if it is the only one: it needs no list.
+    pub(crate) fn only(&self) -> Option<&[u8]> {
+        match (self.entries.len(), self.entries.front()) {
+            (1, Some(entry)) => Some(&entry.frame),
+            (_, Some(_) | None) => None,
+        }
     }
 
     /// The frames to write next, at most as many as fit, and how many they are.

@@ -1,16 +1,16 @@
 //! The outboxes of a shard's sessions, side by side: what channels deliver into.
 //!
-//! Delivering to a listener is an index and a push, no more. What a push implies for the shard is noted
-//! down here and taken up after the batch: sessions that have something to write, sessions that must be
-//! closed, subscriptions that wait for their outbox to drain.
+//! Delivering to a listener is an index and a push, no more. What a push implies for the shard is
+//! noted down here and taken up after the batch: sessions that have something to write, sessions
+//! that must be closed, subscriptions that wait for their outbox to drain.
 
 use bytes::Bytes;
 use tidegate_core::Lsn;
 
 use crate::outbox::{Outbox, OutboxLimits, Owner, Push, SubscriptionId};
 
-/// A session by its place in the shard. Places are reused; only owners that are told of a session's end
-/// keep one.
+/// A session by its place in the shard. Places are reused; only owners that are told of a session's
+/// end keep one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SessionIndex(pub(crate) u32);
 
@@ -36,8 +36,8 @@ struct Slot {
     lagging: Vec<SubscriptionId>,
 }
 
-/// What has happened since it was last reported. Kept here because counting in a registry for each write
-/// would show beside the write itself.
+/// What has happened since it was last reported. Kept here because counting in a registry for each
+/// write would show beside the write itself.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct OutboxCounts {
     pub(crate) frames_pushed: u64,
@@ -82,8 +82,8 @@ impl Outboxes {
         slot.lagging = Vec::new();
     }
 
-    /// Adds a frame. The bound of a subscription is its channel's business, so `Full` is returned; for
-    /// the session's own frames it means that the session is over.
+    /// Adds a frame. The bound of a subscription is its channel's business, so `Full` is returned;
+    /// for the session's own frames it means that the session is over.
     pub(crate) fn push(&mut self, session: SessionIndex, frame: Bytes, owner: Owner) -> Push {
         let slot = &mut self.slots[session.at()];
         let pushed = slot.outbox.push(frame, owner, &self.limits);
@@ -100,8 +100,8 @@ impl Outboxes {
         pushed
     }
 
-    /// Adds a frame whatever the bound: one that belongs to another which was just accepted, or the last
-    /// one of a session.
+    /// Adds a frame whatever the bound: one that belongs to another which was just accepted, or the
+    /// last one of a session.
     pub(crate) fn push_after(&mut self, session: SessionIndex, frame: Bytes, owner: Owner) {
         self.slots[session.at()].outbox.push_after(frame, owner);
         self.counts.frames_pushed += 1;

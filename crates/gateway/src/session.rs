@@ -111,8 +111,8 @@ pub(crate) enum Turn {
     End,
 }
 
-/// Drives a session's socket until the session ends. Shards write to sockets themselves; this reads, and
-/// writes only what a socket did not take at once.
+/// Drives a session's socket until the session ends. Shards write to sockets themselves; this
+/// reads, and writes only what a socket did not take at once.
 pub(crate) async fn drive(
     id: SessionId,
     socket: Rc<TcpStream>,
@@ -122,10 +122,8 @@ pub(crate) async fn drive(
     // Ends the session in the shard also when this task panics or is dropped.
     let guard = EndGuard { id, shard };
     let mut reader = Reader::default();
-    if !early_bytes.is_empty() {
-        let mut early_bytes = early_bytes.to_vec();
-        feed(&guard.shard, id, &mut reader, &mut early_bytes);
-    }
+    // Consumed here: it is a slice of the handshake's buffer and would keep all of that.
+    feed(&guard.shard, id, &mut reader, &mut Vec::from(early_bytes));
     poll_fn(|cx| poll(cx, id, &socket, &mut reader, &guard.shard)).await;
 }
 

@@ -1,8 +1,8 @@
-//! A shard is a thread: it owns its sessions outright, sockets and all, and its own view of the channels
-//! they listen to. Nothing on the way of a diff is locked or crosses a thread.
+//! A shard is a thread: it owns its sessions outright, sockets and all, and its own view of the
+//! channels they listen to. Nothing on the way of a diff is locked or crosses a thread.
 //!
-//! `Shard` is the state and all that happens to it, synchronously. `ShardHandle` is how the tasks of the
-//! thread reach it: one at a time, never across an await.
+//! `Shard` is the state and all that happens to it, synchronously. `ShardHandle` is how the tasks
+//! of the thread reach it: one at a time, never across an await.
 
 mod commands;
 mod delivery;
@@ -49,7 +49,8 @@ use syncs::SyncWait;
 const SCRATCH_BYTES: usize = 64 << 10;
 /// Schemas and tails that a shard reads at a time. More wait.
 const READS_MAX: usize = 64;
-/// Sockets written to before other tasks of the thread get a turn. A write costs about ten microseconds.
+/// Sockets written to before other tasks of the thread get a turn. A write costs about ten
+/// microseconds.
 const WRITES_PER_TURN: usize = 256;
 
 /// All that a shard knows.
@@ -263,8 +264,8 @@ impl Shard {
         }
     }
 
-    /// Writes to some of the sessions that have something new, and takes up what pushing to them implied.
-    /// Says whether there are more.
+    /// Writes to some of the sessions that have something new, and takes up what pushing to them
+    /// implied. Says whether there are more.
     fn settle(&mut self) -> bool {
         // All of them are touched as well.
         self.outboxes.take_pressed();
@@ -313,8 +314,8 @@ impl Shard {
             return Turn::Write;
         }
         if matches!(session.phase, SessionPhase::Closing { .. }) {
-            // Our side is done. The client closes its own; cutting it off now could lose it the close
-            // frame. A failure means that it is gone already.
+            // Our side is done. The client closes its own; cutting it off now could lose it the
+            // close frame. A failure means that it is gone already.
             let _ = SockRef::from(&*session.socket).shutdown(Shutdown::Write);
         }
         Turn::Listen
@@ -325,9 +326,15 @@ impl Shard {
 fn write(socket: &TcpStream, outboxes: &mut Outboxes, index: SessionIndex) -> bool {
     let mut outbox = outboxes.outbox(index);
     while !outbox.is_empty() {
-        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-        let count = outbox.slices(&mut slices);
-        match socket.try_write_vectored(&slices[..count]) {
+        let written = match outbox.only() {
+            Some(frame) => socket.try_write(frame),
+            None => {
+                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                let count = outbox.slices(&mut slices);
+                socket.try_write_vectored(&slices[..count])
+            }
+        };
+        match written {
             Ok(0) => return false,
             Ok(taken) => {
                 outbox.advance(taken);
@@ -459,7 +466,8 @@ impl ShardHandle {
         self.inner.shared.config.limits
     }
 
-    /// Bounds reads of schemas and of the cache. They wait without a time-out, as those who asked do.
+    /// Bounds reads of schemas and of the cache. They wait without a time-out, as those who asked
+    /// do.
     pub(crate) fn read_permits(&self) -> Arc<Semaphore> {
         Arc::clone(&self.inner.read_permits)
     }
@@ -468,9 +476,9 @@ impl ShardHandle {
         Arc::clone(&self.inner.call_permits)
     }
 
-    /// Takes a message of a client. It is read here, outside of the shard: a defect in reading it ends
-    /// this session only. What it implies is seen to by [`ShardHandle::settle`], once for all messages
-    /// that came together.
+    /// Takes a message of a client. It is read here, outside of the shard: a defect in reading it
+    /// ends this session only. What it implies is seen to by [`ShardHandle::settle`], once for all
+    /// messages that came together.
     pub(crate) fn on_message(&self, id: SessionId, message: Message<'_>) -> Flow {
         match message {
             Message::Text(text) => {

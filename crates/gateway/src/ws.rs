@@ -1,8 +1,8 @@
 //! WebSocket frames: a reader of what clients send and a writer of what they get (RFC 6455).
 //!
-//! The reader does no I/O. It is given bytes as they come, calls back for each message, and keeps only
-//! what is incomplete: clients mostly listen, so a session that is between frames costs one empty
-//! pointer here. A whole, unfragmented message is lent straight out of the caller's buffer.
+//! The reader does no I/O. It is given bytes as they come, calls back for each message, and keeps
+//! only what is incomplete: clients mostly listen, so a session that is between frames costs one
+//! empty pointer here. A whole, unfragmented message is lent straight out of the caller's buffer.
 
 mod close;
 mod partial;
@@ -186,8 +186,8 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Takes the next bytes of the connection and hands out every message that is complete. The bytes
-    /// are unmasked in place.
+    /// Takes the next bytes of the connection and hands out every message that is complete. The
+    /// bytes are unmasked in place.
     pub(crate) fn read(
         &mut self,
         mut input: &mut [u8],
@@ -215,8 +215,8 @@ impl Reader {
     }
 }
 
-/// Hands out the message at the start of `input` if it is whole and in one frame. This is how nearly all
-/// messages come; everything else takes the slow path.
+/// Hands out the message at the start of `input` if it is whole and in one frame. This is how
+/// nearly all messages come; everything else takes the slow path.
 fn take_whole(
     input: &mut [u8],
     on_message: &mut dyn FnMut(Message<'_>) -> Flow,

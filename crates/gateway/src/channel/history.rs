@@ -5,16 +5,16 @@ use std::collections::VecDeque;
 use tidegate_core::{Lsn, Position};
 use tidegate_protocol::{DiffContent, PageContent};
 
-/// Bounds of a history. Beyond them the oldest diffs go: a resume from before them asks the cache, a
-/// newcomer asks for the page again.
+/// Bounds of a history. Beyond them the oldest diffs go: a resume from before them asks the cache,
+/// a newcomer asks for the page again.
 #[derive(Debug, Clone, Copy)]
 pub struct HistoryLimits {
     /// Diffs kept.
     pub diffs_max: usize,
     /// Bytes of diffs kept.
     pub bytes_max: usize,
-    /// Bytes of diffs that a newcomer is sent after the page; past this, and past the page's own size,
-    /// a fresh page is cheaper for both sides.
+    /// Bytes of diffs that a newcomer is sent after the page; past this, and past the page's own
+    /// size, a fresh page is cheaper for both sides.
     pub join_bytes_max: usize,
 }
 
@@ -113,7 +113,8 @@ impl History {
         }
     }
 
-    /// Whether every diff after `position` is here. The position is of this epoch and not past the head.
+    /// Whether every diff after `position` is here. The position is of this epoch and not past the
+    /// head.
     pub(super) fn reaches(&self, position: Position) -> bool {
         let first_needed = position.next();
         position == self.head
@@ -151,9 +152,9 @@ impl History {
 
     /// The position of a client whose last diff was of commit `version`, if that can be proved.
     ///
-    /// An LSN says little about completeness, so this takes it only where nothing is left to doubt: the
-    /// commits held here rise strictly and the version is one of them. A version between them, or above
-    /// all that is known here, is not believed.
+    /// An LSN says little about completeness, so this takes it only where nothing is left to doubt:
+    /// the commits held here rise strictly and the version is one of them. A version between them,
+    /// or above all that is known here, is not believed.
     pub(super) fn position_of(&self, version: Lsn) -> Option<Position> {
         let base = self.base.as_ref()?;
         let marks = std::iter::once((base.position, base.lsn)).chain(

@@ -1,7 +1,8 @@
 //! The listeners of a channel, in groups that get the same bytes.
 //!
-//! A frame carries the client's own label, so listeners of one label and format share each frame. A slot
-//! within a group is stable while its listener is there: the fan-out walks the slots in memory order.
+//! A frame carries the client's own label, so listeners of one label and format share each frame. A
+//! slot within a group is stable while its listener is there: the fan-out walks the slots in memory
+//! order.
 
 use std::collections::HashMap;
 
@@ -31,8 +32,8 @@ pub(super) struct Group {
     pub(super) label: HashId,
     pub(super) format: Format,
     pub(super) members: Slab<Subscription>,
-    /// The last snapshot frame, for the next who wants the same: a herd of newcomers encodes it once.
-    /// Not kept for long: see [`Listeners::forget_frames`].
+    /// The last snapshot frame, for the next who wants the same: a herd of newcomers encodes it
+    /// once. Not kept for long: see [`Listeners::forget_frames`].
     snapshot: Option<(Position, SnapshotReason, Bytes)>,
 }
 

@@ -1,6 +1,6 @@
-//! Whatever happens between an owner and a channel, each client sees a page that was once true, then
-//! every diff of it exactly once and in order, or a snapshot with a reason; and when all is quiet,
-//! everybody sees the newest page.
+//! Whatever happens between an owner and a channel, each client sees a page that was once true,
+//! then every diff of it exactly once and in order, or a snapshot with a reason; and when all is
+//! quiet, everybody sees the newest page.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -37,8 +37,8 @@ fn label(index: u32) -> HashId {
     HashId::parse(&format!("q{}", index % 3)).expect("short")
 }
 
-/// The page's owner: its rows are the numbers of all diffs of the epoch, so that any page tells which
-/// diffs are in it.
+/// The page's owner: its rows are the numbers of all diffs of the epoch, so that any page tells
+/// which diffs are in it.
 struct Owner {
     position: Position,
     lsn: u64,
@@ -473,8 +473,8 @@ impl Model {
     }
 }
 
-/// The model under many seeds: slow clients, holes, repetitions, new epochs, caches that fail, clients
-/// that come back with what they had.
+/// The model under many seeds: slow clients, holes, repetitions, new epochs, caches that fail,
+/// clients that come back with what they had.
 #[test]
 fn clients_see_the_page_whatever_happens() {
     let mut seen = Sights::new();

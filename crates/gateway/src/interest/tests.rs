@@ -45,8 +45,8 @@ async fn said(reader: &mut dyn BusReader) -> Vec<&'static str> {
     }
 }
 
-/// Nothing is asked before diffs are read; then each shard's wish is, the lease is renewed in time, and
-/// only the last shard's leave releases it.
+/// Nothing is asked before diffs are read; then each shard's wish is, the lease is renewed in time,
+/// and only the last shard's leave releases it.
 #[tokio::test(start_paused = true)]
 async fn a_lease_is_for_all_shards() {
     let bus = MemoryBus::new(MemoryBusLimits::default());

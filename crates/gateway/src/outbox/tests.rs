@@ -92,8 +92,8 @@ fn bounds_by_owner() {
     assert_eq!(drain(&mut outbox).len(), 102);
 }
 
-/// A reset drops one subscription's frames, its words with them, and nothing else; what the socket has
-/// begun to take must end first.
+/// A reset drops one subscription's frames, its words with them, and nothing else; what the socket
+/// has begun to take must end first.
 #[test]
 fn drops_one_subscription_only() {
     let mut outbox = Outbox::default();

@@ -157,8 +157,8 @@ impl Shard {
             table: waiting.frame.table.clone(),
             query: query.hash(),
         };
-        // A lease names its limit. The page's owner has no default that would be this gateway's, and another
-        // limit is another query.
+        // A lease names its limit. The page's owner has no default that would be this gateway's,
+        // and another limit is another query.
         let mut spec = waiting.frame.query.clone();
         spec.limit = Some(u64::from(query.limit()));
         let Some(channel) = self.channel_of(key, &spec) else {
@@ -190,7 +190,8 @@ impl Shard {
         }
     }
 
-    /// Ends a subscription, if there is one of this label. Frames of it that have not gone out do not.
+    /// Ends a subscription, if there is one of this label. Frames of it that have not gone out do
+    /// not.
     pub(super) fn unsubscribe(&mut self, id: SessionId, label: &HashId) {
         let Some(session) = self.session(id) else {
             return;
@@ -261,8 +262,8 @@ impl Shard {
         self.reply(id, frame::text(&payload));
     }
 
-    /// Whether a tenant that a client names is its own. It decides nothing else: the tenant of a call is
-    /// always the principal's.
+    /// Whether a tenant that a client names is its own. It decides nothing else: the tenant of a
+    /// call is always the principal's.
     fn is_own(&self, company: &str, tenant: &TenantId) -> bool {
         TenantId::parse(company)
             .and_then(|company| self.shared.config.tenancy.admit(&company))

@@ -239,38 +239,38 @@ impl Shard {
             // An owner that has been replaced and does not know it yet.
             Some((current, _)) if *current > life => {}
             Some((current, passed)) if *current == life => *passed = lsn.max(*passed),
-            Some(_) | None => {
-                let had_owner = known.replace((life, lsn)).is_some();
-                self.doubt_partition(partition, life, had_owner);
+            // A new owner must be told what is wanted.
+            Some(_) => {
+                *known = Some((life, lsn));
+                self.doubt_where(|entry| {
+                    let channel = &entry.channel;
+                    entry.partition == partition
+                        && (channel.is_of_another(life) || channel.is_owed_page())
+                });
             }
-        }
-    }
-
-    /// A partition has a new owner: it must be told what is wanted. (If none was known before, wishes that
-    /// are open were meant for this one.)
-    fn doubt_partition(&mut self, partition: Partition, life: Life, had_owner: bool) {
-        let is_concerned = |channel: &Channel| {
-            channel.is_of_another(life) || (had_owner && channel.is_owed_page())
-        };
-        let concerned: Vec<u32> = self
-            .channels
-            .iter()
-            .filter(|(_, entry)| entry.partition == partition && is_concerned(&entry.channel))
-            .map(|(index, _)| index as u32)
-            .collect();
-        for index in concerned {
-            self.with_channel(index, Channel::doubt);
+            // None was known before, so wishes that are open were meant for this one.
+            None => {
+                *known = Some((life, lsn));
+                self.doubt_where(|entry| {
+                    entry.partition == partition && entry.channel.is_of_another(life)
+                });
+            }
         }
     }
 
     /// Records were missed, of whatever key.
     pub(super) fn doubt_all(&mut self) {
-        let all: Vec<u32> = self
+        self.doubt_where(|_| true);
+    }
+
+    fn doubt_where(&mut self, is_concerned: impl Fn(&ChannelEntry) -> bool) {
+        let concerned: Vec<u32> = self
             .channels
             .iter()
+            .filter(|(_, entry)| is_concerned(entry))
             .map(|(index, _)| index as u32)
             .collect();
-        for index in all {
+        for index in concerned {
             self.with_channel(index, Channel::doubt);
         }
     }

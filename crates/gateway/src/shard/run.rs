@@ -20,8 +20,8 @@ use crate::gateway::Shared;
 use crate::http;
 use crate::session::{self, SessionId};
 
-/// Records applied before they are written out. More of what is due to a socket goes in one call when the
-/// bus is ahead of us; the first of them must not wait for too many others.
+/// Records applied before they are written out. More of what is due to a socket goes in one call
+/// when the bus is ahead of us; the first of them must not wait for too many others.
 const ROUND_RECORDS_MAX: usize = 1_024;
 const SWEEP: std::time::Duration = std::time::Duration::from_secs(1);
 /// Time for a request and its answer, as a multiple of that for its head.
@@ -65,7 +65,8 @@ pub(crate) struct ShardInputs {
     pub(crate) deliveries: mpsc::Receiver<Delivery>,
 }
 
-/// Starts a shard's thread. The receiver resolves when it has drained, and fails when it has panicked.
+/// Starts a shard's thread. The receiver resolves when it has drained, and fails when it has
+/// panicked.
 pub(crate) fn start(
     index: usize,
     shared: Arc<Shared>,
@@ -149,8 +150,8 @@ fn take_input(handle: &ShardHandle, input: ShardInput) {
     }
 }
 
-/// Writes to all sessions that have something new, giving other tasks a turn now and then: a loop over
-/// ten thousand sockets takes a tenth of a second.
+/// Writes to all sessions that have something new, giving other tasks a turn now and then: a loop
+/// over ten thousand sockets takes a tenth of a second.
 async fn write_out(handle: &ShardHandle) {
     loop {
         assert!(
@@ -175,8 +176,8 @@ async fn connection(handle: ShardHandle, socket: std::net::TcpStream, counted: C
             return;
         }
     };
-    // Boxed, so that what only the handshake needs is not part of this task for the session's life. The
-    // time bounds what hyper does not: a client that never reads its answer.
+    // Boxed, so that what only the handshake needs is not part of this task for the session's life.
+    // The time bounds what hyper does not: a client that never reads its answer.
     let limit = handle.limits().head_timeout * REQUEST_TIMEOUT_FACTOR;
     let upgrade = Box::pin(timeout(limit, http::serve(socket, &handle.inner.shared)));
     let Ok(Some(mut upgraded)) = upgrade.await else {
@@ -192,4 +193,22 @@ fn prepare(socket: std::net::TcpStream) -> io::Result<TcpStream> {
     socket.set_nonblocking(true)?;
     socket.set_nodelay(true)?;
     TcpStream::from_std(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Session;
+
+    fn future_bytes<A, B, C, F>(_: fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What each idle session costs: a task without the handshake in it, and its entry in the
+    /// shard.
+    #[test]
+    fn an_idle_session_is_small() {
+        assert!(future_bytes(connection) <= 512);
+        assert!(size_of::<Session>() <= 256);
+    }
 }

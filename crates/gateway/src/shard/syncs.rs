@@ -1,7 +1,7 @@
 //! `sync`: telling a client when a subscription has passed a commit.
 //!
-//! The word is queued behind the diffs it vouches for. When those are dropped because the client is too
-//! slow, the word goes with them and waits again.
+//! The word is queued behind the diffs it vouches for. When those are dropped because the client is
+//! too slow, the word goes with them and waits again.
 
 use tidegate_core::Lsn;
 use tidegate_protocol::server_frame::{self, ErrorSubject};

@@ -1,7 +1,7 @@
 //! The typed channel: who comes and goes, and what clients of one tenant tell each other.
 //!
-//! Nothing here leaves the tenant. Broadcasts are best effort: a client that is behind, or a shard that
-//! has no room for them, goes without.
+//! Nothing here leaves the tenant. Broadcasts are best effort: a client that is behind, or a shard
+//! that has no room for them, goes without.
 
 use bytes::Bytes;
 use tidegate_core::TenantId;
@@ -54,8 +54,8 @@ impl Shard {
         });
     }
 
-    /// Hands a broadcast to every shard, this one included: all get it the same way, after what is being
-    /// done now.
+    /// Hands a broadcast to every shard, this one included: all get it the same way, after what is
+    /// being done now.
     fn tell_shards(&self, input: &ShardInput) {
         let ShardInput::Broadcast {
             tenant,

@@ -8,7 +8,8 @@ use super::{
 /// A client's frame header has two bytes, a length of up to eight, and a mask of four.
 const CLIENT_HEADER_BYTES_MAX: usize = 14;
 
-/// What is incomplete on a connection: a header, a frame's payload, a fragmented message, or several.
+/// What is incomplete on a connection: a header, a frame's payload, a fragmented message, or
+/// several.
 #[derive(Debug, Default)]
 pub(super) struct Partial {
     header: [u8; CLIENT_HEADER_BYTES_MAX],
@@ -31,8 +32,8 @@ struct Frame {
 enum Data {
     Text {
         bytes: Vec<u8>,
-        /// Bytes from the start that are known to be UTF-8. What follows is at most the beginning of
-        /// one character.
+        /// Bytes from the start that are known to be UTF-8. What follows is at most the beginning
+        /// of one character.
         checked: usize,
     },
     /// Only counted.
@@ -113,7 +114,8 @@ impl Partial {
             .map(|flow| (taken, flow))
     }
 
-    /// Adds bytes to the header. When it is whole, the frame is begun; otherwise all bytes were taken.
+    /// Adds bytes to the header. When it is whole, the frame is begun; otherwise all bytes were
+    /// taken.
     fn read_header(&mut self, input: &[u8]) -> Result<usize, Violation> {
         let known = self.header_length;
         let fresh = input.len().min(CLIENT_HEADER_BYTES_MAX - known);

@@ -247,8 +247,8 @@ fn stops_when_told() {
     assert_eq!((flow, count), (Ok(Flow::Stop), 1));
 }
 
-/// Hostile bytes never panic and never grow what is kept beyond the bound; and valid traffic means the
-/// same however it is cut.
+/// Hostile bytes never panic and never grow what is kept beyond the bound; and valid traffic means
+/// the same however it is cut.
 #[test]
 fn survives_anything() {
     let mut random = SmallRng::seed_from_u64(7);

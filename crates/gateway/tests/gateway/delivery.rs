@@ -8,7 +8,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::world::{Client, World, at, at_life, config, diff, page, position, refused, sized_diff};
 
-/// The whole path: a subscribe asks the owner for the page, the page and each later diff arrive once.
+/// The whole path: a subscribe asks the owner for the page, the page and each later diff arrive
+/// once.
 #[tokio::test]
 async fn a_subscription_gets_its_page_and_then_its_diffs() {
     let mut world = World::new().await;
@@ -129,8 +130,8 @@ async fn a_hole_that_stays_ends_in_a_reset() {
     world.stop().await;
 }
 
-/// When records were lost unnoticed the owner is asked; a page at the position that everybody has means
-/// that nothing was missed, and nobody is disturbed.
+/// When records were lost unnoticed the owner is asked; a page at the position that everybody has
+/// means that nothing was missed, and nobody is disturbed.
 #[tokio::test]
 async fn a_gap_in_the_bus_is_checked_with_the_owner() {
     let limits = MemoryBusLimits {
@@ -157,7 +158,8 @@ async fn a_gap_in_the_bus_is_checked_with_the_owner() {
     world.stop().await;
 }
 
-/// A new owner of the partition is told of every page that is wanted; its page resets the listeners.
+/// A new owner of the partition is told of every page that is wanted; its page resets the
+/// listeners.
 #[tokio::test]
 async fn a_new_owner_is_asked_for_the_page() {
     let mut world = World::new().await;
@@ -177,8 +179,8 @@ async fn a_new_owner_is_asked_for_the_page() {
     world.stop().await;
 }
 
-/// The owner's refusal ends the subscription with its code; the label is free again, and a new subscribe
-/// asks anew.
+/// The owner's refusal ends the subscription with its code; the label is free again, and a new
+/// subscribe asks anew.
 #[tokio::test]
 async fn a_refused_page_ends_its_subscriptions() {
     let mut world = World::new().await;
@@ -206,7 +208,8 @@ async fn a_refused_page_ends_its_subscriptions() {
     world.stop().await;
 }
 
-/// After a reconnect the missing diffs follow, from memory or from the cache; on another gateway, too.
+/// After a reconnect the missing diffs follow, from memory or from the cache; on another gateway,
+/// too.
 #[tokio::test]
 async fn a_resume_gets_exactly_what_was_missed() {
     let mut world = World::new().await;
@@ -245,8 +248,8 @@ async fn a_resume_gets_exactly_what_was_missed() {
     world.stop().await;
 }
 
-/// A resume on a gateway that knows nothing of the page: the owner is asked where it is, and the cache
-/// for the rest.
+/// A resume on a gateway that knows nothing of the page: the owner is asked where it is, and the
+/// cache for the rest.
 #[tokio::test]
 async fn a_cold_resume_goes_through_the_cache() {
     let mut world = World::new().await;
@@ -299,8 +302,8 @@ async fn a_resume_that_fails_says_why() {
     world.stop().await;
 }
 
-/// `resumeFromVersion` is honoured where the tail proves that it is complete, and only there. (The old
-/// gateway skipped diffs when the number was above the true one.)
+/// `resumeFromVersion` is honoured where the tail proves that it is complete, and only there. (The
+/// old gateway skipped diffs when the number was above the true one.)
 #[tokio::test]
 async fn a_version_is_taken_only_with_proof() {
     let mut world = World::new().await;
@@ -352,8 +355,8 @@ async fn diffs_may_be_binary() {
     world.stop().await;
 }
 
-/// Unsubscribing leaves the page to the others, and the last one's leave lets go of it after a while.
-/// (The old gateway never cleared a query, or cleared it for everyone.)
+/// Unsubscribing leaves the page to the others, and the last one's leave lets go of it after a
+/// while. (The old gateway never cleared a query, or cleared it for everyone.)
 #[tokio::test]
 async fn defect_6_a_page_lives_until_its_last_listener_has_left() {
     let mut config = config();
@@ -379,9 +382,9 @@ async fn defect_6_a_page_lives_until_its_last_listener_has_left() {
     world.stop().await;
 }
 
-/// A client that reads nothing costs bounded memory and others nothing; when it reads again it finds a
-/// fresh page with the reason, and goes on from there. (The old gateway emptied the queue and went on
-/// sending diffs into a page that no longer fitted.)
+/// A client that reads nothing costs bounded memory and others nothing; when it reads again it
+/// finds a fresh page with the reason, and goes on from there. (The old gateway emptied the queue
+/// and went on sending diffs into a page that no longer fitted.)
 #[tokio::test]
 async fn defect_8_a_slow_client_is_reset_in_order() {
     let mut config = config();
@@ -401,7 +404,8 @@ async fn defect_8_a_slow_client_is_reset_in_order() {
             .await;
         assert_eq!(position(&fast.expect("diff").await), at(1, offset));
     }
-    // The slow one reads now. Its diffs stop somewhere, a fresh page follows, and then what comes after.
+    // The slow one reads now. Its diffs stop somewhere, a fresh page follows, and then what comes
+    // after.
     let mut reached = 0;
     let snapshot = loop {
         let frame = tokio::select! {
@@ -469,8 +473,8 @@ async fn defect_7_only_listeners_of_the_key_are_served() {
     world.stop().await;
 }
 
-/// Two queries under one label are two pages, and one query under two labels is one page: the server
-/// names queries. (In the old gateway the last to subscribe decided what both got.)
+/// Two queries under one label are two pages, and one query under two labels is one page: the
+/// server names queries. (In the old gateway the last to subscribe decided what both got.)
 #[tokio::test]
 async fn defect_10_labels_do_not_name_pages() {
     let mut world = World::new().await;
@@ -495,8 +499,8 @@ async fn defect_10_labels_do_not_name_pages() {
     world.stop().await;
 }
 
-/// A page that cannot be had yet makes its subscribers wait; it comes when the owner is back, without
-/// another subscribe. (The old gateway's subscription buffered for ever and sent nothing.)
+/// A page that cannot be had yet makes its subscribers wait; it comes when the owner is back,
+/// without another subscribe. (The old gateway's subscription buffered for ever and sent nothing.)
 #[tokio::test]
 async fn defect_15_a_late_page_still_arrives() {
     let mut world = World::new().await;

@@ -1,5 +1,5 @@
-//! What a session may ask besides pages: procedures, `sync`, the typed channel; what it must not reach;
-//! and how it ends.
+//! What a session may ask besides pages: procedures, `sync`, the typed channel; what it must not
+//! reach; and how it ends.
 
 use std::time::Duration;
 
@@ -46,8 +46,8 @@ async fn procedures_answer_under_their_label() {
     world.stop().await;
 }
 
-/// A procedure that takes too long is given up, and others of the session go on meanwhile; more than a
-/// session may run at a time are refused.
+/// A procedure that takes too long is given up, and others of the session go on meanwhile; more
+/// than a session may run at a time are refused.
 #[tokio::test]
 async fn procedures_are_bounded() {
     let mut config = config();
@@ -83,8 +83,8 @@ async fn procedures_are_bounded() {
     world.stop().await;
 }
 
-/// The tenant of everything is the principal's. (In the old gateway `companyId` reached another tenant's
-/// data, and broadcasts, joins and leaves went to everyone.)
+/// The tenant of everything is the principal's. (In the old gateway `companyId` reached another
+/// tenant's data, and broadcasts, joins and leaves went to everyone.)
 #[tokio::test]
 async fn defect_9_nothing_crosses_tenants() {
     let mut world = World::new().await;
@@ -194,8 +194,8 @@ async fn large_crowds_come_quietly() {
     world.stop().await;
 }
 
-/// `sync` is answered when the owner's progress, or a diff itself, has passed the commit, and behind the
-/// diffs that it vouches for.
+/// `sync` is answered when the owner's progress, or a diff itself, has passed the commit, and
+/// behind the diffs that it vouches for.
 #[tokio::test]
 async fn sync_waits_for_the_commit() {
     let mut world = World::new().await;
@@ -264,8 +264,8 @@ async fn sync_fails_alone() {
     world.stop().await;
 }
 
-/// Frames that are wrong are answered and do no harm: the session, the process and the subscriptions
-/// that they do not name go on. (A text frame `null` ended the old gateway.)
+/// Frames that are wrong are answered and do no harm: the session, the process and the
+/// subscriptions that they do not name go on. (A text frame `null` ended the old gateway.)
 #[tokio::test]
 async fn defect_14_hostile_frames_are_answered() {
     let mut world = World::new().await;
@@ -420,7 +420,8 @@ async fn a_close_is_answered() {
     world.stop().await;
 }
 
-/// A client that takes no answers to what it keeps asking is closed: what is queued for it is bounded.
+/// A client that takes no answers to what it keeps asking is closed: what is queued for it is
+/// bounded.
 #[tokio::test]
 async fn answers_nobody_takes_end_the_session() {
     let mut config = config();
@@ -462,8 +463,8 @@ async fn defect_8_slow_sockets_are_uncounted() {
     world.stop().await;
 }
 
-/// When the gateway stops, everybody is told to come back elsewhere, and whoever does not listen is not
-/// waited for.
+/// When the gateway stops, everybody is told to come back elsewhere, and whoever does not listen is
+/// not waited for.
 #[tokio::test]
 async fn a_stop_sends_everybody_away() {
     let mut world = World::new().await;

@@ -1,5 +1,5 @@
-//! A gateway over the in-memory seams, a database that knows one table, a processor that is the test's
-//! own hand, and clients over real sockets.
+//! A gateway over the in-memory seams, a database that knows one table, a processor that is the
+//! test's own hand, and clients over real sockets.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
