@@ -38,6 +38,25 @@ fn it_goes_on_after_a_crash() {
     assert_eq!(log.matches("demo table filled").count(), 3, "{log}");
 }
 
+/// A first start that was cut off left fewer rows than there should be; the next one adds the rest.
+#[test]
+fn what_a_first_start_did_not_finish_is_finished() {
+    let served = Served::start(&["--demo", "--demo-orders", "500", "--demo-pace", "still"]);
+    let mut socket = served.connect("demo", "ada");
+    let whole = count(&mut socket, "orders");
+    for id in ["499", "500"] {
+        socket.send(&format!(
+            r#"{{"op":"rpc","method":"DELETE_ROW","table":"orders","payload":{{"primaryId":"{id}"}},
+                "correlationId":"delete {id}"}}"#
+        ));
+        socket.text_with(&format!("\"correlationId\":\"delete {id}\""));
+    }
+    assert_ne!(count(&mut socket, "orders"), whole);
+    let served = served.crash_and_restart();
+    let mut socket = served.connect("demo", "ada");
+    assert_eq!(count(&mut socket, "orders"), whole);
+}
+
 /// A query may say nothing at all: then it is the first fifty rows by primary key.
 #[test]
 fn a_query_without_a_limit_has_the_usual_one() {
