@@ -1,9 +1,9 @@
 //! Who is on the other end: from an upgrade request to a [`Principal`], or a refusal.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use hyper::header::{AUTHORIZATION, HeaderMap, SEC_WEBSOCKET_PROTOCOL};
+use hyper::header::{AUTHORIZATION, HeaderMap, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::Value as Json;
 use tidegate_core::{Tenancy, TenantId, UserId};
@@ -207,6 +207,19 @@ impl Auth {
         }
     }
 
+    /// Without authentication, listening on loopback keeps other machines out but not other sites: any
+    /// page that a browser on this machine shows could connect. So a browser must come from a page of
+    /// this machine. (What is no browser sends no origin.)
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        match (self, headers.get(ORIGIN)) {
+            (Self::None, Some(origin)) if !is_local_origin(origin.to_str().unwrap_or_default()) => {
+                let why = "without authentication only pages of this machine may connect";
+                Err(Refusal::forbidden(why))
+            }
+            (Self::None | Self::Headers | Self::Jwt(_), _) => Ok(()),
+        }
+    }
+
     /// Says who asks for an upgrade.
     pub(crate) fn authenticate(
         &self,
@@ -215,6 +228,7 @@ impl Auth {
         tenancy: Tenancy,
     ) -> Result<(Principal, Subprotocol), Refusal> {
         let subprotocol = offered_subprotocol(headers);
+        self.check_origin(headers)?;
         let (tenant, user, expires_at) = match self {
             Self::None => {
                 let parameter = |name| query_parameter(query, name);
@@ -276,6 +290,23 @@ impl JwtConfig {
 fn header(headers: &HeaderMap, name: &str) -> Option<String> {
     let value = headers.get(name)?.to_str().ok()?.trim();
     (!value.is_empty()).then(|| value.to_owned())
+}
+
+/// Whether an origin, `scheme://host:port`, is on this machine.
+fn is_local_origin(origin: &str) -> bool {
+    let Some((_, authority)) = origin.split_once("://") else {
+        return false;
+    };
+    let host = match authority.strip_prefix('[') {
+        Some(bracketed) => bracketed.split(']').next(),
+        None => authority.split(':').next(),
+    };
+    let host = host.unwrap_or_default();
+    let is_name = host == "localhost" || host.ends_with(".localhost");
+    is_name
+        || host
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// A parameter of the query string, percent-decoding undone.

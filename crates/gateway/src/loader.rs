@@ -2,9 +2,11 @@
 //! the shard, on its thread, and bring their results back to it.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tidegate_core::{Command, Position, RoutingKey, TableName, TableSchema, TenantId};
 use tidegate_ports::{DatabaseError, PortError, Replay};
 use tidegate_protocol::{
@@ -219,11 +221,18 @@ async fn run_call(call: Call, ports: &GatewayPorts, shard: &ShardHandle) {
         let _permit = shard.call_permits().acquire_owned().await;
         ports.database.execute(&call.tenant, call.command).await
     };
+    // A defect behind the seam must not leave the client without an answer.
+    let work = AssertUnwindSafe(work).catch_unwind();
     let result = tokio::time::timeout_at(deadline, work).await;
     let (method, id) = (call.method.as_str(), call.correlation_id.as_ref());
     let payload = match result {
-        Ok(Ok(reply)) => server_frame::rpc_result(method, id, &reply_data(&reply), reply.lsn),
-        Ok(Err(error)) => server_frame::rpc_error(method, id, &database_error(error)),
+        Ok(Ok(Ok(reply))) => server_frame::rpc_result(method, id, &reply_data(&reply), reply.lsn),
+        Ok(Ok(Err(error))) => server_frame::rpc_error(method, id, &database_error(error)),
+        Ok(Err(_panic)) => {
+            tracing::error!(method, "a procedure panicked");
+            let error = WireError::new(ErrorCode::Internal, "the procedure failed");
+            server_frame::rpc_error(method, id, &error)
+        }
         Err(_) => {
             let error = WireError::new(ErrorCode::Timeout, "rpc timeout");
             server_frame::rpc_error(method, id, &error)

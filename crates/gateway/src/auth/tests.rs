@@ -61,6 +61,34 @@ fn without_authentication_everybody_is_believed() {
     assert!(!Auth::None.may_listen_on("192.0.2.1:1".parse().expect("an address")));
 }
 
+/// A page of another site must not use the browser of a developer to reach what only this machine may.
+#[test]
+fn other_sites_are_kept_out() {
+    for local in [
+        "http://localhost:3000",
+        "http://127.0.0.1:7000",
+        "https://[::1]:1",
+        "http://app.localhost",
+    ] {
+        let browser = headers(&[("origin", local)]);
+        assert_eq!(
+            check(&Auth::None, &browser, None),
+            names("demo", "anonymous"),
+            "{local}"
+        );
+    }
+    for foreign in [
+        "https://evil.example",
+        "http://127.0.0.1.evil.example",
+        "http://localhost.evil.example:7000",
+        "null",
+        "",
+    ] {
+        let browser = headers(&[("origin", foreign)]);
+        assert_eq!(check(&Auth::None, &browser, None), Err(403), "{foreign}");
+    }
+}
+
 /// A proxy that forgets a header lets nobody in by default.
 #[test]
 fn a_proxy_names_both() {

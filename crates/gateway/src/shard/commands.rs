@@ -86,6 +86,10 @@ impl Shard {
             place: Place::Describing,
         };
         if let Err(at) = session.find(&frame.hash_id) {
+            // Most sessions have one; room for more of them is made when they come.
+            if session.subscriptions.is_empty() {
+                session.subscriptions.reserve_exact(1);
+            }
             session.subscriptions.insert(at, held);
         }
         let tenant = session.principal.tenant.clone();

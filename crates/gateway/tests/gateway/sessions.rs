@@ -1,19 +1,22 @@
 //! What a session may ask besides pages: procedures, `sync`, the typed channel; what it must not
 //! reach; and how it ends.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::SinkExt;
 use serde_json::json;
 use tidegate_core::Command;
+use tidegate_gateway::{Auth, GatewayError, JwtAlgorithm, JwtConfig};
 use tidegate_ports::MemoryBusLimits;
 use tidegate_protocol::PageCause;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::world::{Client, PATIENCE, World, at, config, diff, page, sized_diff};
+use crate::world::{Client, PATIENCE, World, at, config, diff, page, request, sized_diff};
 
 /// A procedure's result comes back under its label, a write's with its commit.
 #[tokio::test]
@@ -505,4 +508,75 @@ async fn silent_clients_are_let_go() {
     }
     client.expect_silence().await;
     world.stop().await;
+}
+
+/// A token's end is the session's end, with the code that says not to come back with it.
+#[tokio::test]
+async fn a_session_ends_with_its_token() {
+    const END: u64 = 4_000_000_000;
+    let secret = [7; 32];
+    let mut config = config();
+    config.auth = Auth::Jwt(JwtConfig::new(JwtAlgorithm::Hs256, &secret).unwrap());
+    // Two seconds before the end, for ever: the session's own clock runs on.
+    config.clock_micros = || (END as i64 - 2) * 1_000_000;
+    let world = World::with(config, MemoryBusLimits::default()).await;
+    let claims = json!({"tenant": "acme", "sub": "ann", "exp": END});
+    let key = jsonwebtoken::EncodingKey::from_secret(&secret);
+    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
+    let mut request = request(world.address, "globex", "bob");
+    let offered = format!("tidegate, bearer.{token}");
+    request
+        .headers_mut()
+        .insert("sec-websocket-protocol", offered.parse().unwrap());
+    let socket = TcpStream::connect(world.address).await.unwrap();
+    let (socket, response) = client_async(request, socket).await.unwrap();
+    assert_eq!(response.headers()["sec-websocket-protocol"], "tidegate");
+    let mut client = Client { socket };
+    assert_eq!(client.next().await["type"], "welcome");
+    assert_eq!(client.close_code().await, CloseCode::Policy);
+    world.stop().await;
+}
+
+/// A defect behind a seam, or in a page that was injected, costs whoever met it, and nobody else.
+#[tokio::test]
+async fn defects_of_others_are_contained() {
+    let mut config = config();
+    config.http = std::sync::Arc::new(|_| panic!("as asked"));
+    let world = World::with(config, MemoryBusLimits::default()).await;
+    let mut client = world.connect().await;
+    let mut request = TcpStream::connect(world.address).await.unwrap();
+    request
+        .write_all(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    // It is cut off, in whatever way.
+    let _ = request.read_to_end(&mut Vec::new()).await;
+    client
+        .send(json!({"op": "rpc", "method": "TABLE_EXISTS", "table": "broken"}))
+        .await;
+    assert_eq!(client.expect("rpcResult").await["code"], "internal");
+    client.expect_silence().await;
+    world.stop().await;
+}
+
+/// A defect within a shard ends the gateway: half-done, a shard must not go on.
+#[tokio::test]
+async fn a_broken_shard_ends_the_gateway() {
+    static IS_BROKEN: AtomicBool = AtomicBool::new(false);
+    let mut config = config();
+    config.clock_micros = || {
+        assert!(!IS_BROKEN.load(Ordering::Relaxed), "as asked");
+        0
+    };
+    let world = World::with(config, MemoryBusLimits::default()).await;
+    let mut client = world.connect().await;
+    client.expect_silence().await;
+    IS_BROKEN.store(true, Ordering::Relaxed);
+    client.send(json!({"type": "ping"})).await;
+    let ended = tokio::time::timeout(PATIENCE, world.running).await;
+    let outcome = ended.expect("it ends").unwrap();
+    assert!(
+        matches!(outcome, Err(GatewayError::ShardLost)),
+        "{outcome:?}"
+    );
 }

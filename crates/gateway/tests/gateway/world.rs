@@ -38,7 +38,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// What the fake database was asked to do, and by whom.
 pub(crate) type Calls = Arc<Mutex<Vec<(TenantId, Command)>>>;
 
-/// Knows the table `orders` of every tenant, and a table `slow` that never answers.
+/// Knows the table `orders` of every tenant, a table `slow` that never answers, and one called
+/// `broken`.
 struct OneTable {
     calls: Calls,
 }
@@ -77,6 +78,7 @@ impl Database for OneTable {
             .push((tenant.clone(), command.clone()));
         match command {
             Command::TableExists(table) if table.as_str() == "slow" => std::future::pending().await,
+            Command::TableExists(table) if table.as_str() == "broken" => panic!("as asked"),
             Command::DeleteRow(..) => Ok(Reply {
                 outcome: Outcome::Bool(true),
                 lsn: Some(Lsn::new(77)),
