@@ -207,9 +207,9 @@ impl Auth {
         }
     }
 
-    /// Without authentication, listening on loopback keeps other machines out but not other sites: any
-    /// page that a browser on this machine shows could connect. So a browser must come from a page of
-    /// this machine. (What is no browser sends no origin.)
+    /// Without authentication, listening on loopback keeps other machines out but not other sites:
+    /// any page that a browser on this machine shows could connect. So a browser must come from a
+    /// page of this machine. (What is no browser sends no origin.)
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         match (self, headers.get(ORIGIN)) {
             (Self::None, Some(origin)) if !is_local_origin(origin.to_str().unwrap_or_default()) => {

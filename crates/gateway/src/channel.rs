@@ -8,29 +8,28 @@
 //! delivered, an older one dropped; a hole is filled from the cache or ends in a visible reset,
 //! never in a silent part.
 
+mod filling;
 mod history;
 mod listeners;
-
-use std::collections::VecDeque;
+mod serving;
 
 use bytes::Bytes;
 use tidegate_core::{Life, Lsn, Position};
 use tidegate_protocol::server_frame::SnapshotReason;
-use tidegate_protocol::{DiffContent, Format, HashId, PageContent, PageRecord, SlowPolicy};
+use tidegate_protocol::{DiffContent, Format, HashId, PageContent, SlowPolicy};
 
 use crate::frame;
 use crate::outbox::{Owner, Push, SubscriptionId};
 use crate::outboxes::{Outboxes, SessionIndex};
 use crate::subscription::{Delivery, Phase, Subscription, Wish};
 
+use filling::{Filling, HELD_DIFFS_MAX};
 use history::History;
 pub use history::HistoryLimits;
 pub(crate) use listeners::ListenerPlace;
 use listeners::{Group, Listeners};
-
-/// Diffs held back behind a hole while the cache is asked for it. Past this a fresh page is
-/// cheaper.
-const HELD_DIFFS_MAX: usize = 512;
+pub(crate) use serving::decode_entries;
+use serving::{fall_behind, join};
 
 /// What the shard is to do for a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +44,7 @@ pub(crate) enum Effect {
     },
     /// Read the cache for the whole channel, and call [`Channel::on_fill`].
     Fill { after: Position },
-    /// A subscription ended here; its session is to be told of the reset in the metrics only.
+    /// Count that a subscription was given a fresh page, and why.
     Reset(SnapshotReason),
 }
 
@@ -65,16 +64,6 @@ pub(crate) enum Begin {
     Fresh,
     After(Position),
     AfterVersion(Lsn),
-}
-
-/// A hole in the history that the cache was asked to fill.
-#[derive(Debug)]
-struct Filling {
-    after: Position,
-    /// Diffs that came meanwhile.
-    held: VecDeque<DiffContent>,
-    /// The page that came meanwhile: what everybody gets if the cache cannot help.
-    page: Option<PageContent>,
 }
 
 /// Whether the owner has been asked for the page.
@@ -365,70 +354,6 @@ impl Channel {
         self.ask(context);
     }
 
-    /// The hole after `head` is being filled, from now if not before.
-    fn begin_filling(&mut self, head: Position, context: &mut Context<'_>) -> &mut Filling {
-        self.filling.get_or_insert_with(|| {
-            context.effects.push(Effect::Fill { after: head });
-            Filling {
-                after: head,
-                held: VecDeque::new(),
-                page: None,
-            }
-        })
-    }
-
-    /// Delivers what was held back, as far as it follows the head. The hole is closed when nothing
-    /// is left.
-    fn release_held(&mut self, context: &mut Context<'_>) {
-        while let Some(filling) = &mut self.filling {
-            let Some(head) = self.history.as_ref().map(History::head) else {
-                return;
-            };
-            match filling.held.front().map(|diff| diff.position) {
-                Some(position) if position <= head => {
-                    filling.held.pop_front();
-                }
-                Some(position) if position.follows(head) => {
-                    let diff = filling.held.pop_front().expect("just seen");
-                    self.deliver(diff, context);
-                }
-                Some(_) => return,
-                None => {
-                    if filling
-                        .page
-                        .as_ref()
-                        .is_some_and(|page| page.position > head)
-                    {
-                        return;
-                    }
-                    let page = self.filling.take().and_then(|filling| filling.page);
-                    if let (Some(page), Some(history)) = (page, &mut self.history) {
-                        // It answers the question whether there is more than we have.
-                        history.rebase(page);
-                        self.asked = Asked::No;
-                        self.in_doubt = false;
-                    }
-                    self.serve_waiting(context);
-                }
-            }
-        }
-    }
-
-    /// The hole cannot be filled. If its far side begins with a page, everybody gets that.
-    fn give_up_filling(&mut self, context: &mut Context<'_>) {
-        let Some(filling) = self.filling.take() else {
-            return;
-        };
-        let Some(page) = filling.page else {
-            self.lose(SnapshotReason::Unrecoverable, context);
-            return;
-        };
-        self.adopt(page, SnapshotReason::Unrecoverable, context);
-        for diff in filling.held {
-            self.on_diff(diff, context);
-        }
-    }
-
     /// Sends a diff to everybody who is at the head, and moves the head on.
     fn deliver(&mut self, diff: DiffContent, context: &mut Context<'_>) {
         for group in self.listeners.groups() {
@@ -436,119 +361,6 @@ impl Channel {
         }
         if let Some(history) = &mut self.history {
             history.append(diff, &self.limits);
-        }
-    }
-
-    /// Serves all who wait for the page from the history, as far as it can.
-    fn serve_waiting(&mut self, context: &mut Context<'_>) {
-        for (place, wish) in self.listeners.waiting() {
-            self.serve(place, wish, context);
-        }
-    }
-
-    fn serve(&mut self, place: ListenerPlace, wish: Wish, context: &mut Context<'_>) {
-        match wish {
-            Wish::Snapshot(reason) => self.serve_snapshot(place, reason, context),
-            Wish::Resume(after) => self.serve_resume(place, after, context),
-        }
-    }
-
-    /// Sends the page and the diffs after it, or waits for a fresh one.
-    fn serve_snapshot(
-        &mut self,
-        place: ListenerPlace,
-        reason: SnapshotReason,
-        context: &mut Context<'_>,
-    ) {
-        let limits = self.limits;
-        let joinable = self.history.as_ref().and_then(|history| {
-            let page = history.joinable(&limits)?;
-            Some((history, page))
-        });
-        let Some((history, page)) = joinable else {
-            self.listeners
-                .set_phase(place, Phase::Waiting(Wish::Snapshot(reason)));
-            self.ask(context);
-            return;
-        };
-        let Some((group, slot)) = self.listeners.group_of(place) else {
-            return;
-        };
-        group.members[slot].phase = Phase::Live;
-        if reason != SnapshotReason::Subscribe {
-            context.effects.push(Effect::Reset(reason));
-        }
-        let frame = group.snapshot_frame(page, reason);
-        if push(group, slot, frame, context) == Push::Full {
-            return;
-        }
-        // The page and its diffs are one: cut apart by the bound, a page near it could never be
-        // sent.
-        let owner = Owner::Subscription(group.members[slot].id);
-        for diff in history.after(page.position) {
-            let frame = frame::diff(&group.label, group.format, diff);
-            context
-                .outboxes
-                .push_after(group.members[slot].session, frame, owner);
-        }
-    }
-
-    /// Continues after a position that a client claims to have, if that can be proved complete.
-    fn serve_resume(&mut self, place: ListenerPlace, after: Position, context: &mut Context<'_>) {
-        let Some(history) = &self.history else {
-            self.listeners
-                .set_phase(place, Phase::Waiting(Wish::Resume(after)));
-            self.ask(context);
-            return;
-        };
-        if after.epoch != history.head().epoch {
-            self.serve_snapshot(place, SnapshotReason::Epoch, context);
-        } else if after <= history.head() && history.reaches(after) {
-            let diffs = history.after(after).cloned().collect();
-            self.send_resume(place, after, diffs, context);
-        } else {
-            self.listeners.set_phase(place, Phase::Replaying(after));
-            if let Some(id) = self.listeners.id_of(place) {
-                context.effects.push(Effect::Replay { place, id, after });
-            }
-        }
-    }
-
-    fn resume_failure(&self, after: Position) -> SnapshotReason {
-        match &self.history {
-            Some(history) if history.head().epoch != after.epoch => SnapshotReason::Epoch,
-            Some(_) | None => SnapshotReason::Unrecoverable,
-        }
-    }
-
-    /// Sends what a client missed. `diffs` follow `after` densely and reach the head at least.
-    fn send_resume(
-        &mut self,
-        place: ListenerPlace,
-        after: Position,
-        diffs: Vec<DiffContent>,
-        context: &mut Context<'_>,
-    ) {
-        let Some(history) = &self.history else {
-            return;
-        };
-        let (head, lsn) = (history.head(), history.lsn_at(after));
-        let Some((group, slot)) = self.listeners.group_of(place) else {
-            return;
-        };
-        let reached = diffs.last().map_or(after, |diff| diff.position);
-        group.members[slot].phase = match reached > head {
-            true => Phase::Ahead(reached),
-            false => Phase::Live,
-        };
-        let frame = frame::resumed(&group.label, lsn, after);
-        let mut pushed = push(group, slot, frame, context);
-        for diff in &diffs {
-            if pushed == Push::Full {
-                return;
-            }
-            let frame = frame::diff(&group.label, group.format, diff);
-            pushed = push(group, slot, frame, context);
         }
     }
 }
@@ -569,60 +381,6 @@ fn deliver_to_group(group: &mut Group, diff: &DiffContent, context: &mut Context
             fall_behind(member, context);
         }
     }
-}
-
-/// Sends a frame to one listener.
-fn push(group: &mut Group, slot: usize, frame: Bytes, context: &mut Context<'_>) -> Push {
-    let member = &mut group.members[slot];
-    let owner = Owner::Subscription(member.id);
-    let pushed = context.outboxes.push(member.session, frame, owner);
-    if pushed == Push::Full {
-        fall_behind(member, context);
-    }
-    pushed
-}
-
-/// A listener's outbox is full: what it has queued goes, and a fresh page will take its place.
-fn fall_behind(member: &mut Subscription, context: &mut Context<'_>) {
-    match member.slow {
-        SlowPolicy::Reset => {
-            member.phase = Phase::Lagging;
-            context.outboxes.lag(member.session, member.id);
-        }
-        SlowPolicy::Close => context.outboxes.overrun(member.session),
-    }
-}
-
-/// What a client at `after` has missed: the cache's entries, and the channel's own diffs beyond
-/// them. `None` when the two do not meet.
-fn join(after: Position, entries: Vec<DiffContent>, history: &History) -> Option<Vec<DiffContent>> {
-    let mut reached = after;
-    for entry in &entries {
-        if !entry.position.follows(reached) {
-            return None;
-        }
-        reached = entry.position;
-    }
-    let head = history.head();
-    if reached.epoch != head.epoch || (reached < head && !history.reaches(reached)) {
-        return None;
-    }
-    let mut diffs = entries;
-    if reached < head {
-        diffs.extend(history.after(reached).cloned());
-    }
-    Some(diffs)
-}
-
-/// The diffs that the cache has after a position, or `None` when any of it does not make sense.
-pub(crate) fn decode_entries(entries: Vec<(Position, Bytes)>) -> Option<Vec<DiffContent>> {
-    entries
-        .into_iter()
-        .map(|(position, value)| match PageRecord::decode(value) {
-            Ok(PageRecord::Diff(diff)) if diff.position == position => Some(diff),
-            Ok(_) | Err(_) => None,
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@
 
 mod commands;
 mod delivery;
+mod handle;
 mod run;
 mod syncs;
 mod typed;
 
-use std::cell::{Cell, RefCell, RefMut};
 use std::collections::{HashMap, VecDeque};
 use std::io::IoSlice;
 use std::net::Shutdown;
@@ -22,11 +22,9 @@ use bytes::Bytes;
 use slab::Slab;
 use socket2::SockRef;
 use tidegate_core::{Life, Lsn, TenantId};
-use tidegate_protocol::ClientFrame;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
 
 use crate::channel::Effect;
 use crate::config::GatewayLimits;
@@ -34,21 +32,18 @@ use crate::frame;
 use crate::gateway::Shared;
 use crate::http::Upgraded;
 use crate::interest::InterestCommand;
-use crate::loader::{self, Job, Schemas};
+use crate::loader::{Job, Schemas};
 use crate::metrics::{self, ShardMetrics};
 use crate::outbox::{Owner, SLICES_MAX};
 use crate::outboxes::{Outboxes, SessionIndex};
 use crate::session::{Second, Session, SessionId, SessionPhase, Turn};
-use crate::ws::{CloseCode, Flow, Message, Opcode, close_payload};
+use crate::ws::{CloseCode, Flow, Opcode, close_payload};
 
 use delivery::ChannelEntry;
+pub(crate) use handle::ShardHandle;
 pub(crate) use run::{CountedConnection, Delivery, ShardInput, ShardInputs, start};
 use syncs::SyncWait;
 
-/// Bytes read from a socket at once.
-const SCRATCH_BYTES: usize = 64 << 10;
-/// Schemas and tails that a shard reads at a time. More wait.
-const READS_MAX: usize = 64;
 /// Sockets written to before other tasks of the thread get a turn. A write costs about ten
 /// microseconds.
 const WRITES_PER_TURN: usize = 256;
@@ -320,6 +315,31 @@ impl Shard {
         }
         Turn::Listen
     }
+
+    /// Queues a frame of the session's own.
+    fn reply(&mut self, id: SessionId, frame: Bytes) -> Flow {
+        if self.open_session(id).is_none() {
+            return Flow::Stop;
+        }
+        self.outboxes.push(id.index, frame, Owner::Session);
+        Flow::Continue
+    }
+
+    /// The client closes, or answers our close.
+    fn on_close(&mut self, id: SessionId, code: Option<u16>) -> Flow {
+        let Some(session) = self.session(id) else {
+            return Flow::Stop;
+        };
+        match session.phase {
+            SessionPhase::Open => self.close_with(id, code, ""),
+            SessionPhase::Closing { .. } => {
+                session.phase = SessionPhase::Ended;
+                session.wake();
+            }
+            SessionPhase::Ended => {}
+        }
+        Flow::Stop
+    }
 }
 
 /// Writes until the outbox is empty or the socket is full. `false` when the connection is lost.
@@ -346,178 +366,4 @@ fn write(socket: &TcpStream, outboxes: &mut Outboxes, index: SessionIndex) -> bo
         }
     }
     true
-}
-
-struct Inner {
-    shard: RefCell<Shard>,
-    scratch: RefCell<Box<[u8]>>,
-    shared: Arc<Shared>,
-    tasks: TaskTracker,
-    call_permits: Arc<Semaphore>,
-    read_permits: Arc<Semaphore>,
-    /// Tells the owner loop that sessions wait to be written to, or that the shard is broken.
-    wake: Notify,
-    is_broken: Cell<bool>,
-}
-
-/// How tasks of the shard's thread reach it.
-#[derive(Clone)]
-pub(crate) struct ShardHandle {
-    inner: Rc<Inner>,
-}
-
-/// Notes a panic that begins while the shard is held: half-done, it must not go on. A session's own
-/// panic, which ends the session here while it unwinds, began before and is none of the shard's.
-struct Breaker<'a> {
-    inner: &'a Inner,
-    was_panicking: bool,
-}
-
-impl<'a> Breaker<'a> {
-    fn new(inner: &'a Inner) -> Self {
-        let was_panicking = std::thread::panicking();
-        Self {
-            inner,
-            was_panicking,
-        }
-    }
-}
-
-impl Drop for Breaker<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() && !self.was_panicking {
-            self.inner.is_broken.set(true);
-            self.inner.wake.notify_one();
-        }
-    }
-}
-
-impl ShardHandle {
-    fn new(shard: Shard) -> Self {
-        let shared = Arc::clone(&shard.shared);
-        let call_permits = Arc::new(Semaphore::new(shared.config.limits.shard_calls_max));
-        Self {
-            inner: Rc::new(Inner {
-                shard: RefCell::new(shard),
-                scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
-                shared,
-                tasks: TaskTracker::new(),
-                call_permits,
-                read_permits: Arc::new(Semaphore::new(READS_MAX)),
-                wake: Notify::new(),
-                is_broken: Cell::new(false),
-            }),
-        }
-    }
-
-    /// Does something to the shard, then sees to what that implies: writes and jobs.
-    pub(crate) fn act<R>(&self, act: impl FnOnce(&mut Shard) -> R) -> R {
-        let breaker = Breaker::new(&self.inner);
-        let mut shard = self.inner.shard.borrow_mut();
-        let result = act(&mut shard);
-        let has_more = shard.settle();
-        let jobs = std::mem::take(&mut shard.jobs);
-        drop(shard);
-        for job in jobs {
-            let ports = self.inner.shared.ports.clone();
-            let task = loader::run(job, ports, self.clone());
-            self.inner.tasks.spawn_local(task);
-        }
-        if has_more {
-            self.inner.wake.notify_one();
-        }
-        drop(breaker);
-        result
-    }
-
-    /// Sees to what earlier changes implied.
-    pub(crate) fn settle(&self) {
-        self.act(|_| ());
-    }
-
-    /// Looks at the shard or changes a field, with nothing to see to afterwards.
-    fn quietly<R>(&self, act: impl FnOnce(&mut Shard) -> R) -> R {
-        let _breaker = Breaker::new(&self.inner);
-        act(&mut self.inner.shard.borrow_mut())
-    }
-
-    pub(crate) fn turn(&self, id: SessionId, waker: &Waker) -> Turn {
-        self.quietly(|shard| shard.turn(id, waker))
-    }
-
-    pub(crate) fn heard(&self, id: SessionId) {
-        self.quietly(|shard| {
-            let now = shard.now;
-            if let Some(session) = shard.session(id) {
-                session.heard_at = now;
-            }
-        });
-    }
-
-    pub(crate) fn end_session(&self, id: SessionId) {
-        self.quietly(|shard| shard.end_session(id));
-    }
-
-    pub(crate) fn scratch(&self) -> RefMut<'_, Box<[u8]>> {
-        self.inner.scratch.borrow_mut()
-    }
-
-    pub(crate) fn limits(&self) -> GatewayLimits {
-        self.inner.shared.config.limits
-    }
-
-    /// Bounds reads of schemas and of the cache. They wait without a time-out, as those who asked
-    /// do.
-    pub(crate) fn read_permits(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.inner.read_permits)
-    }
-
-    pub(crate) fn call_permits(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.inner.call_permits)
-    }
-
-    /// Takes a message of a client. It is read here, outside of the shard: a defect in reading it
-    /// ends this session only. What it implies is seen to by [`ShardHandle::settle`], once for all
-    /// messages that came together.
-    pub(crate) fn on_message(&self, id: SessionId, message: Message<'_>) -> Flow {
-        match message {
-            Message::Text(text) => {
-                let parsed = ClientFrame::parse(text);
-                self.quietly(|shard| shard.on_frame(id, parsed))
-            }
-            Message::Binary | Message::Pong => Flow::Continue,
-            Message::Ping(payload) => {
-                let pong = frame::frame(Opcode::Pong, payload);
-                self.quietly(|shard| shard.reply(id, pong))
-            }
-            Message::Close(code) => self.quietly(|shard| shard.on_close(id, code)),
-        }
-    }
-}
-
-impl Shard {
-    /// Queues a frame of the session's own.
-    fn reply(&mut self, id: SessionId, frame: Bytes) -> Flow {
-        if self.open_session(id).is_none() {
-            return Flow::Stop;
-        }
-        self.outboxes.push(id.index, frame, Owner::Session);
-        Flow::Continue
-    }
-
-    /// The client closes, or answers our close.
-    fn on_close(&mut self, id: SessionId, code: Option<u16>) -> Flow {
-        let Some(session) = self.session(id) else {
-            return Flow::Stop;
-        };
-        match session.phase {
-            SessionPhase::Open => self.close_with(id, code, ""),
-            SessionPhase::Closing { .. } => {
-                session.phase = SessionPhase::Ended;
-                session.wake();
-            }
-            SessionPhase::Ended => {}
-        }
-        Flow::Stop
-    }
 }

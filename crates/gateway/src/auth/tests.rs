@@ -61,7 +61,8 @@ fn without_authentication_everybody_is_believed() {
     assert!(!Auth::None.may_listen_on("192.0.2.1:1".parse().expect("an address")));
 }
 
-/// A page of another site must not use the browser of a developer to reach what only this machine may.
+/// A page of another site must not use the browser of a developer to reach what only this machine
+/// may.
 #[test]
 fn other_sites_are_kept_out() {
     for local in [

@@ -2,13 +2,13 @@
 //! then every diff of it exactly once and in order, or a snapshot with a reason; and when all is
 //! quiet, everybody sees the newest page.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 use tidegate_core::{Epoch, Offset};
-use tidegate_protocol::PageCause;
+use tidegate_protocol::{PageCause, PageRecord};
 
 use super::*;
 use crate::outbox::OutboxLimits;
