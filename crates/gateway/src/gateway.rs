@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use metrics::{counter, gauge};
+use metrics::counter;
 use socket2::{Domain, Protocol, Socket, Type};
 use tidegate_core::Partition;
 use tidegate_ports::{BusEvent, BusReader, PortError, Start, Topic};
@@ -238,8 +238,6 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     };
     let limits = shared.config.limits;
     let connections_max = limits.sessions_max + limits.spare_connections_max;
-    let connections = gauge!(names::CONNECTIONS);
-    let (sessions, slow) = (gauge!(names::SESSIONS), gauge!(names::SLOW_SOCKETS));
     let mut turn = 0;
     loop {
         let socket = match listener.accept().await {
@@ -251,9 +249,6 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
                 continue;
             }
         };
-        connections.set(shared.census.connections() as f64);
-        sessions.set(shared.census.sessions() as f64);
-        slow.set(shared.census.slow_sockets() as f64);
         if !shared.census.admit_connection(connections_max) {
             continue;
         }

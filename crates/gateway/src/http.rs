@@ -102,10 +102,10 @@ fn answer(mut request: Request<Incoming>, shared: &Shared, granted: &Granted) ->
         };
     }
     let path = request.uri().path();
-    if path == "/health" {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    if is_read && path == "/health" {
         return reply(200, "application/json", health(shared).into());
     }
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let known = request
         .headers()
         .get(IF_NONE_MATCH)
@@ -138,10 +138,10 @@ fn hook_reply(answer: HttpReply) -> Reply {
 
 pub(crate) fn health(shared: &Shared) -> String {
     let census = &shared.census;
+    // Every WebSocket is a session here; plain requests, such as this one, never counted.
+    let sessions = census.sessions();
     format!(
-        r#"{{"status":"healthy","connections":{},"sessions":{},"uptime":{:.3},"slowSockets":{}}}"#,
-        census.connections(),
-        census.sessions(),
+        r#"{{"status":"healthy","connections":{sessions},"sessions":{sessions},"uptime":{:.3},"slowSockets":{}}}"#,
         shared.uptime().as_secs_f64(),
         census.slow_sockets(),
     )

@@ -5,6 +5,8 @@
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tidegate_protocol::server_frame::SnapshotReason;
 
+use crate::census::Census;
+
 pub(crate) const CONNECTIONS: &str = "tidegate_gateway_connections";
 pub(crate) const SESSIONS: &str = "tidegate_gateway_sessions";
 pub(crate) const SUBSCRIPTIONS: &str = "tidegate_gateway_subscriptions";
@@ -24,6 +26,29 @@ pub(crate) const CLOSES_TOTAL: &str = "tidegate_gateway_closes_total";
 pub(crate) const REFUSALS_TOTAL: &str = "tidegate_gateway_refusals_total";
 pub(crate) const CALLS_TOTAL: &str = "tidegate_gateway_calls_total";
 pub(crate) const BUS_GAPS_TOTAL: &str = "tidegate_gateway_bus_gaps_total";
+
+/// Handles of what is counted over all shards.
+pub(crate) struct GatewayMetrics {
+    connections: Gauge,
+    sessions: Gauge,
+    slow_sockets: Gauge,
+}
+
+impl GatewayMetrics {
+    pub(crate) fn new() -> Self {
+        Self {
+            connections: gauge!(CONNECTIONS),
+            sessions: gauge!(SESSIONS),
+            slow_sockets: gauge!(SLOW_SOCKETS),
+        }
+    }
+
+    pub(crate) fn report(&self, census: &Census) {
+        self.connections.set(census.connections() as f64);
+        self.sessions.set(census.sessions() as f64);
+        self.slow_sockets.set(census.slow_sockets() as f64);
+    }
+}
 
 /// Handles of one shard.
 pub(crate) struct ShardMetrics {

@@ -8,6 +8,7 @@ mod commands;
 mod delivery;
 mod handle;
 mod run;
+mod sweep;
 mod syncs;
 mod typed;
 
@@ -33,7 +34,7 @@ use crate::gateway::Shared;
 use crate::http::Upgraded;
 use crate::interest::InterestCommand;
 use crate::loader::{Job, Schemas};
-use crate::metrics::{self, ShardMetrics};
+use crate::metrics::{self, GatewayMetrics, ShardMetrics};
 use crate::outbox::{Owner, SLICES_MAX};
 use crate::outboxes::{Outboxes, SessionIndex};
 use crate::session::{Second, Session, SessionId, SessionPhase, Turn};
@@ -53,6 +54,8 @@ pub(crate) struct Shard {
     index: usize,
     shared: Arc<Shared>,
     metrics: ShardMetrics,
+    /// In one shard only, which reports for all.
+    gateway_metrics: Option<GatewayMetrics>,
     started: Instant,
     now: Second,
     is_draining: bool,
@@ -86,6 +89,7 @@ impl Shard {
         Self {
             index,
             metrics: ShardMetrics::new(index),
+            gateway_metrics: (index == 0).then(GatewayMetrics::new),
             started: Instant::now(),
             now: 0,
             is_draining: false,

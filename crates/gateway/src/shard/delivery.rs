@@ -10,27 +10,23 @@ use tidegate_protocol::{DiffContent, ErrorCode, PageRecord};
 use super::Shard;
 use crate::channel::{Begin, Channel, Context, Effect, Listener, ListenerPlace};
 use crate::frame;
-use crate::interest::{InterestCommand, MAILBOX_MAX};
+use crate::interest::InterestCommand;
 use crate::loader::Job;
 use crate::outbox::{Owner, SubscriptionId};
 use crate::outboxes::SessionIndex;
-use crate::session::{Place, Second, SessionId, SessionPhase};
-use crate::ws::{CloseCode, Opcode};
-
-/// An owner that owes a page is reminded after 1, 2, 4 and then every 8 seconds.
-const REMINDER_SHIFT_MAX: u32 = 3;
+use crate::session::{Place, Second};
 
 /// A channel and what the shard keeps beside it.
 pub(super) struct ChannelEntry {
     pub(super) channel: Channel,
     pub(super) partition: Partition,
-    key: RoutingKey,
-    query: Arc<QuerySpec>,
+    pub(super) key: RoutingKey,
+    pub(super) query: Arc<QuerySpec>,
     /// Since when nobody listens.
-    deserted_at: Option<Second>,
+    pub(super) deserted_at: Option<Second>,
     /// When the owner was last asked for the page, and how often without an answer.
-    asked_at: Second,
-    asks: u32,
+    pub(super) asked_at: Second,
+    pub(super) asks: u32,
 }
 
 impl Shard {
@@ -221,7 +217,7 @@ impl Shard {
         self.remove_channel(index);
     }
 
-    fn remove_channel(&mut self, index: u32) {
+    pub(super) fn remove_channel(&mut self, index: u32) {
         let entry = self.channels.remove(index as usize);
         self.by_key.remove(entry.key.encode().as_bytes());
         self.history_bytes -= entry.channel.bytes();
@@ -326,95 +322,6 @@ impl Shard {
         !drained.is_empty()
     }
 
-    /// What time brings about, once a second.
-    pub(super) fn sweep(&mut self) {
-        self.now = self
-            .started
-            .elapsed()
-            .as_secs()
-            .try_into()
-            .unwrap_or(Second::MAX);
-        self.sweep_sessions();
-        self.sweep_channels();
-        self.answer_syncs();
-        self.expire_syncs();
-        self.report();
-    }
-
-    fn sweep_sessions(&mut self) {
-        let idle = self.limits().idle_timeout.as_secs() as Second;
-        let ping_interval = self.limits().ping_interval.as_secs() as Second;
-        let ping = frame::frame(Opcode::Ping, b"");
-        let now = self.now;
-        let mut expired = Vec::new();
-        for (key, session) in &mut self.sessions {
-            let index = SessionIndex(key as u32);
-            match session.phase {
-                SessionPhase::Ended => {}
-                SessionPhase::Closing { until } if now < until => {}
-                SessionPhase::Closing { .. } => end(session),
-                SessionPhase::Open if now - session.heard_at >= idle => end(session),
-                SessionPhase::Open if now >= session.expires_at => expired.push(SessionId {
-                    index,
-                    serial: session.serial,
-                }),
-                SessionPhase::Open if now - session.pinged_at >= ping_interval => {
-                    session.pinged_at = now;
-                    // It may go unsent when the client is behind: then there is no need to ask
-                    // whether it is there, only to wait until it reads.
-                    self.outboxes.push(index, ping.clone(), Owner::BestEffort);
-                }
-                SessionPhase::Open => {}
-            }
-        }
-        for id in expired {
-            self.close(id, CloseCode::Policy, "the token has expired");
-        }
-    }
-
-    fn sweep_channels(&mut self) {
-        let linger = self.limits().linger.as_secs() as Second;
-        let (now, shard) = (self.now, self.index);
-        let mut forsaken = Vec::new();
-        for (index, entry) in &mut self.channels {
-            entry.channel.forget_frames();
-            match entry.deserted_at {
-                Some(since) if now - since >= linger => forsaken.push(index as u32),
-                Some(_) => {}
-                None => {
-                    let patience = 1 << entry.asks.min(REMINDER_SHIFT_MAX);
-                    let is_overdue =
-                        entry.channel.is_owed_page() && now - entry.asked_at >= patience;
-                    if is_overdue && self.outgoing.len() < MAILBOX_MAX {
-                        entry.asks += 1;
-                        entry.asked_at = now;
-                        self.outgoing.push_back(InterestCommand::NeedPage {
-                            shard,
-                            key: entry.key.clone(),
-                            query: Arc::clone(&entry.query),
-                        });
-                    }
-                }
-            }
-        }
-        for index in forsaken {
-            self.remove_channel(index);
-        }
-    }
-
-    fn report(&mut self) {
-        self.metrics.channels.set(self.channels.len() as f64);
-        self.metrics.history_bytes.set(self.history_bytes as f64);
-        self.metrics
-            .subscriptions
-            .set(self.subscription_count as f64);
-        let counts = self.outboxes.take_counts();
-        self.metrics.frames.increment(counts.frames_pushed);
-        self.metrics.frames_skipped.increment(counts.frames_skipped);
-        self.metrics.writes.increment(counts.writes);
-        self.metrics.written_bytes.increment(counts.written_bytes);
-    }
-
     /// Measures, after the writes, how old the commits are that were just delivered.
     pub(super) fn record_latencies(&mut self) {
         if self.committed.is_empty() {
@@ -426,25 +333,4 @@ impl Shard {
             self.metrics.commit_to_socket.record(micros as f64 / 1e6);
         }
     }
-
-    /// The gateway stops: everybody is sent away, to come back elsewhere.
-    pub(super) fn drain(&mut self) {
-        self.is_draining = true;
-        let sessions: Vec<SessionId> = self
-            .sessions
-            .iter()
-            .map(|(key, session)| SessionId {
-                index: SessionIndex(key as u32),
-                serial: session.serial,
-            })
-            .collect();
-        for id in sessions {
-            self.close(id, CloseCode::GoingAway, "the server is shutting down");
-        }
-    }
-}
-
-fn end(session: &mut crate::session::Session) {
-    session.phase = SessionPhase::Ended;
-    session.wake();
 }
