@@ -90,12 +90,9 @@ fn composite(table: &Table, spec: &KeySpec) -> Result<Vec<(usize, Value)>, Comma
 
 fn value(table: &Table, column: usize, literal: &Literal) -> Result<Value, CommandError> {
     let column = &table.schema.columns()[column];
-    let bad = |why: String| CommandError::BadCommand(format!("key column {} {why}", column.name));
-    match literal.coerce(&column.kind).map_err(bad)? {
-        Value::Null => Err(CommandError::BadCommand(format!(
-            "key column {} does not take NULL",
-            column.name
-        ))),
+    let bad = |why: &str| QueryError::BadValue(format!("key column {} {why}", column.name));
+    match literal.coerce(&column.kind).map_err(|why| bad(&why))? {
+        Value::Null => Err(bad("does not take NULL").into()),
         value => Ok(value),
     }
 }

@@ -201,11 +201,10 @@ fn typed(table: &Table, values: &[(String, Literal)]) -> Result<Vec<(usize, Valu
         }
         let value = literal
             .coerce(&schema.columns()[column].kind)
-            .map_err(|why| CommandError::BadCommand(format!("column {name} {why}")))?;
+            .map_err(|why| QueryError::BadValue(format!("column {name} {why}")))?;
         if matches!(&value, Value::Json(text) if !is_json(text)) {
-            return Err(CommandError::BadCommand(format!(
-                "column {name} takes JSON only"
-            )));
+            let text = format!("column {name} takes JSON only");
+            return Err(QueryError::BadValue(text).into());
         }
         typed.push((column, value));
     }
@@ -238,7 +237,7 @@ fn kept(table: &Table, column: usize, given: &Value, stored: &Value) -> Result<(
         ),
         _ => format!("column {name} cannot hold {shown}"),
     };
-    Err(CommandError::BadCommand(text))
+    Err(QueryError::BadValue(text).into())
 }
 
 fn numbers_equal(a: &str, b: &str) -> bool {

@@ -142,6 +142,7 @@ impl Served {
     /// Opens a WebSocket that blocks.
     pub(crate) fn connect(&self, tenant: &str, user: &str) -> Socket {
         let stream = TcpStream::connect(self.address).expect("it listens");
+        stream.set_nodelay(true).expect("it is a socket");
         stream
             .set_read_timeout(Some(PATIENCE))
             .expect("it is a socket");

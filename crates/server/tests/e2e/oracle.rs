@@ -56,7 +56,11 @@ fn every_page_is_what_sql_says() {
     let (history, recordings) = runtime
         .expect("a runtime starts")
         .block_on(observe(seed, calls));
-    let Report { checks, wrong, late } = check(&history, &recordings);
+    let Report {
+        checks,
+        wrong,
+        late,
+    } = check(&history, &recordings);
     let repeat = format!("ORACLE_SEED={seed} ORACLE_CALLS={calls}");
     assert!(
         wrong.is_empty(),
@@ -70,7 +74,10 @@ fn every_page_is_what_sql_says() {
     );
     assert!(recordings.len() >= CLIENTS * SUBSCRIPTIONS_PER_CLIENT);
     assert!(checks > calls as usize * 20, "only {checks} comparisons");
-    assert!(late * 50 < checks, "{late} of {checks} pages late ({repeat})");
+    assert!(
+        late * 50 < checks,
+        "{late} of {checks} pages late ({repeat})"
+    );
     assert!(recordings.iter().any(|one| one.resumed()), "nobody resumed");
     for (what, recordings) in tampered(&recordings) {
         let caught = check(&history, &recordings).wrong.len();

@@ -64,7 +64,12 @@ pub(crate) fn check(history: &History, recordings: &[Recording]) -> Report {
     }
     claims.sort_by_key(|claim| claim.state);
     let mut table = Table::new();
-    for Claim { state, recording, rows, kind } in claims
+    for Claim {
+        state,
+        recording,
+        rows,
+        kind,
+    } in claims
     {
         table.hold(history, state);
         let query = &recordings[recording].query;
@@ -95,7 +100,12 @@ fn claim<'a>(
 ) {
     for (at, (one, _)) in shown.iter().enumerate() {
         let first = history.index_at(one.lsn);
-        claims.push(Claim { state: first, recording, rows: &one.rows, kind: Kind::Sent });
+        claims.push(Claim {
+            state: first,
+            recording,
+            rows: &one.rows,
+            kind: Kind::Sent,
+        });
         // Until the next page is shown, this one holds; a snapshot may leave commits out before it.
         let until = match shown.get(at + 1) {
             Some((next, Follows::Diff)) => history.index_at(next.lsn),
@@ -103,12 +113,22 @@ fn claim<'a>(
             None => record.passed.map_or(first, |lsn| history.index_at(lsn) + 1),
         };
         let between = (first + 1..until).filter(|state| history.states()[*state].is_apart);
-        let standing = |state| Claim { state, recording, rows: &one.rows, kind: Kind::Standing };
+        let standing = |state| Claim {
+            state,
+            recording,
+            rows: &one.rows,
+            kind: Kind::Standing,
+        };
         claims.extend(between.map(standing));
         // At the end nothing may be missing any more.
         if let (true, Some(lsn)) = (at + 1 == shown.len(), record.passed) {
             let state = history.index_at(lsn);
-            claims.push(Claim { state, recording, rows: &one.rows, kind: Kind::Sent });
+            claims.push(Claim {
+                state,
+                recording,
+                rows: &one.rows,
+                kind: Kind::Sent,
+            });
         }
     }
 }

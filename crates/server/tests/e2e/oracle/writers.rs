@@ -195,7 +195,9 @@ pub(crate) async fn procedures(
             let _ = stranger.try_send(());
         }
         if random.random_bool(0.1) {
-            subscribers[random.random_range(0..subscribers.len())].drop_connection().await;
+            subscribers[random.random_range(0..subscribers.len())]
+                .drop_connection()
+                .await;
         }
     }
     events
