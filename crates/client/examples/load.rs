@@ -1,11 +1,11 @@
 //! Open-loop load on a running gateway: how long a change takes from the call that writes it to the
 //! client that shows it.
 //!
-//! `load URL TABLE CLIENTS RATE SECONDS [QUERIES]` makes the table if it is not there, opens CLIENTS
-//! sockets with one subscription each to one of QUERIES different queries (as many as clients unless
-//! said otherwise), and writes RATE rows a second, each of which moves one query's page. Latency counts
-//! from the moment at which a write was due, not from when it was sent, so that a stall is not hidden.
-//! Prints one line of JSON.
+//! `load URL TABLE CLIENTS RATE SECONDS [QUERIES]` makes the table if it is not there, opens
+//! CLIENTS sockets with one subscription each to one of QUERIES different queries (as many as
+//! clients unless said otherwise), and writes RATE rows a second, each of which moves one query's
+//! page. Latency counts from the moment at which a write was due, not from when it was sent, so
+//! that a stall is not hidden. Prints one line of JSON.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -22,8 +22,8 @@ use tokio::time::{Instant, interval_at, timeout};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// Calls that may be under way at once: past this the server is the bottleneck, and the due times say
-/// so.
+/// Calls that may be under way at once: past this the server is the bottleneck, and the due times
+/// say so.
 const CALLS_MAX: usize = 256;
 
 struct Load {
@@ -84,7 +84,14 @@ async fn main() -> Result<(), Failure> {
 }
 
 async fn make_table(writer: &Client, table: &str) -> Result<(), Failure> {
-    let column = |name: &str, kind: &str, constraints: &[&str]| json!({ "name": name, "dataType": kind, "isNullable": false, "constraints": constraints });
+    let column = |name: &str, kind: &str, constraints: &[&str]| {
+        json!({
+            "name": name,
+            "dataType": kind,
+            "isNullable": false,
+            "constraints": constraints
+        })
+    };
     let columns = [
         column("id", "bigInt", &["primaryKey"]),
         column("bucket", "integer", &[]),

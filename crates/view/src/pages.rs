@@ -170,8 +170,9 @@ impl Pages {
         if commit.lsn <= self.passed {
             return;
         }
-        // Other tables may yet have a part in this transaction; the one before it is done. Nothing is
-        // said of the positions in between: the stream may report several commits as one, at the last.
+        // Other tables may yet have a part in this transaction; the one before it is done. Nothing
+        // is said of the positions in between: the stream may report several commits as one, at the
+        // last.
         if commit.lsn > self.applying {
             let done = std::mem::replace(&mut self.applying, commit.lsn);
             self.pass(done, effects);
@@ -234,8 +235,8 @@ impl Pages {
         counts
     }
 
-    /// Every commit up to here has been published, as far as it changed a page that is open. It stays
-    /// behind [`Pages::passed`] while a page waits for rows that it needs to be right.
+    /// Every commit up to here has been published, as far as it changed a page that is open. It
+    /// stays behind [`Pages::passed`] while a page waits for rows that it needs to be right.
     #[must_use]
     pub fn published(&self) -> Lsn {
         let held = self

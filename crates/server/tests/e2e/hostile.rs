@@ -167,43 +167,31 @@ fn each_bad_request_has_its_code() {
     is_well(&served);
 }
 
+fn bad_calls() -> Vec<(Json, &'static str)> {
+    let call = |method: &str, table: &str, payload: Json| json!({ "method": method, "table": table, "payload": payload });
+    let add = |row: Json| call("ADD_SINGLE", "orders", json!({ "row": row }));
+    let other = json!({ "method": "GET_DATA", "table": "orders", "companyId": "other" });
+    vec![
+        (json!({ "method": "DROP_EVERYTHING" }), "bad_command"),
+        (other, "forbidden"),
+        (call("GET_DATA", "nothing", json!({})), "unknown_table"),
+        (
+            call("GET_DATA", "orders", json!({ "limit": 0 })),
+            "bad_limit",
+        ),
+        (add(json!({ "id": 1 })), "constraint"),
+        (add(json!({ "nope": 1 })), "unknown_column"),
+        (add(json!(7)), "bad_command"),
+        (add(json!({ "n": "x" })), "bad_value"),
+    ]
+}
+
 /// Bad procedure calls fail with a code, by their correlation id.
 #[test]
 fn each_bad_call_has_its_code() {
     let served = serve();
     let mut socket = served.connect("demo", "bad");
-    let cases = [
-        (json!({ "method": "DROP_EVERYTHING" }), "bad_command"),
-        (
-            json!({ "method": "GET_DATA", "table": "orders", "companyId": "other" }),
-            "forbidden",
-        ),
-        (
-            json!({ "method": "GET_DATA", "table": "nothing" }),
-            "unknown_table",
-        ),
-        (
-            json!({ "method": "GET_DATA", "table": "orders", "payload": { "limit": 0 } }),
-            "bad_limit",
-        ),
-        (
-            json!({ "method": "ADD_SINGLE", "table": "orders", "payload": { "row": { "id": 1 } } }),
-            "constraint",
-        ),
-        (
-            json!({ "method": "ADD_SINGLE", "table": "orders", "payload": { "row": { "nope": 1 } } }),
-            "unknown_column",
-        ),
-        (
-            json!({ "method": "ADD_SINGLE", "table": "orders", "payload": { "row": 7 } }),
-            "bad_command",
-        ),
-        (
-            json!({ "method": "ADD_SINGLE", "table": "orders", "payload": { "row": { "n": "x" } } }),
-            "bad_value",
-        ),
-    ];
-    for (mut call, code) in cases {
+    for (mut call, code) in bad_calls() {
         call["op"] = json!("rpc");
         call["correlationId"] = json!("c-1");
         let reply = answer(&mut socket, &call.to_string());
@@ -407,7 +395,7 @@ fn sizes_and_fragments() {
 #[test]
 fn sockets_that_never_read_are_bounded() {
     const SLEEPERS: usize = 30;
-    /// For each sleeper more than its outbox and the kernel's buffers hold, and enough to fill the bus.
+    /// More than the outbox of each sleeper and its kernel buffers hold; enough to fill the bus.
     const BYTES: usize = 36 * MEBIBYTE;
     let served = serve();
     let follow = r#"{"op":"subscribe","table":"orders","hashId":"s","query":{"limit":50}}"#;

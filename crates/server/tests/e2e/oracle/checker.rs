@@ -16,8 +16,8 @@ pub(crate) struct Report {
     pub(crate) checks: usize,
     /// Pages that are not what SQL says at their position.
     pub(crate) wrong: Vec<String>,
-    /// Pages that did not change at a commit that changed the answer, but later: the engine had to read
-    /// rows first, and published several commits as one diff. Right, but it must be rare.
+    /// Pages that did not change at a commit that changed the answer, but later: the engine had to
+    /// read rows first, and published several commits as one diff. Right, but it must be rare.
     pub(crate) late: usize,
 }
 

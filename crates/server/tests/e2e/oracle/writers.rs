@@ -72,8 +72,8 @@ fn statement(random: &mut StdRng) -> String {
     }
 }
 
-/// A stranger's permission to make one more transaction. Without it the strangers, who need not wait for
-/// the disk, would be done before anybody has seen anything.
+/// A stranger's permission to make one more transaction. Without it the strangers, who need not
+/// wait for the disk, would be done before anybody has seen anything.
 pub(crate) type Turns = Receiver<()>;
 
 /// Writes through a connection of this process until there are no more turns.
@@ -176,8 +176,8 @@ fn things(rows: &Json) -> Things {
         .collect()
 }
 
-/// Calls procedures, gives each stranger a turn with every call, and now and then cuts a subscriber's
-/// connection.
+/// Calls procedures, gives each stranger a turn with every call, and now and then cuts a
+/// subscriber's connection.
 pub(crate) async fn procedures(
     caller: &Client,
     subscribers: &[Client],
