@@ -15,6 +15,7 @@
 //! What is deliberately absent: sockets, clients, SQL.
 
 mod effects;
+mod gatherer;
 mod lease;
 mod metrics;
 mod owner;

@@ -5,23 +5,20 @@ use std::sync::Arc;
 
 use tidegate_core::{
     CommandError, Commit, Epoch, Life, LimitRule, Lsn, Partition, Position, Query, RoutingKey, Row,
-    RowChange, TableChange, TableName, TableSchema, TenantId,
+    TableChange, TableName, TableSchema, TenantId,
 };
 use tidegate_ports::Snapshot;
 use tidegate_protocol::{
-    ChangeRecord, ControlRecord, DiffContent, ErrorCode, PageCause, PageContent, PageRecord, Part,
+    ChangeRecord, ControlRecord, DiffContent, ErrorCode, PageCause, PageContent, PageRecord,
     RowJsonCache, Want, changes_json,
 };
 use tidegate_view::{Effect, PageId, Pages, Seed, SeedRequest};
 use tokio::time::Instant;
 
 use crate::effects::{Ask, Effects};
+use crate::gatherer::Gatherer;
 use crate::lease::Leases;
 use crate::page_state::{PageState, Phase};
-
-/// Row changes of one transaction and table that are gathered before they are applied. A larger
-/// part is not applied row by row: the pages of the table are read again.
-const PART_ROWS_MAX: usize = 50_000;
 
 /// Pages of one partition. A page is some kilobytes, so this is a gigabyte or two; past it, a lease
 /// is refused as overloaded.
@@ -40,9 +37,6 @@ struct Table {
     described: Option<Described>,
     /// The pages on it.
     pages: HashSet<RoutingKey>,
-    /// The part of a transaction that has come so far: its commit, its rows, and whether it grew
-    /// too large.
-    gathered: Option<(Lsn, Vec<RowChange>, Gathering)>,
 }
 
 #[derive(Debug)]
@@ -58,12 +52,6 @@ struct Place {
     cause: PageCause,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Gathering {
-    Rows,
-    TooMany,
-}
-
 /// See the module.
 pub(crate) struct PartitionOwner {
     id: Partition,
@@ -73,6 +61,7 @@ pub(crate) struct PartitionOwner {
     pages: HashMap<RoutingKey, PageState>,
     keys: HashMap<PageId, RoutingKey>,
     tables: HashMap<TableKey, Table>,
+    gatherer: Gatherer,
     /// When the commit being applied was made; stamps what is published now.
     committed_at_micros: i64,
 }
@@ -87,6 +76,7 @@ impl PartitionOwner {
             pages: HashMap::new(),
             keys: HashMap::new(),
             tables: HashMap::new(),
+            gatherer: Gatherer::default(),
             committed_at_micros: 0,
         }
     }
@@ -229,7 +219,7 @@ impl PartitionOwner {
                 part,
             } => {
                 self.committed_at_micros = commit.committed_at_micros;
-                if let Some(whole) = self.gather(&commit, change, part) {
+                if let Some(whole) = self.gatherer.take(commit.lsn, change, part) {
                     self.apply(commit, whole, effects);
                 }
             }
@@ -246,56 +236,10 @@ impl PartitionOwner {
 
     /// Commits may be missing before what follows: every page is read again.
     pub(crate) fn gap(&mut self, effects: &mut Effects) {
-        self.tables
-            .values_mut()
-            .for_each(|table| table.gathered = None);
+        self.gatherer.clear();
         let mut wanted = Vec::new();
         self.engine.gap(&mut wanted);
         self.carry_out(wanted, effects);
-    }
-
-    /// Puts the parts of a transaction's change of one table together. `None` until it is whole, or
-    /// when nobody looks at the table.
-    fn gather(&mut self, commit: &Commit, change: TableChange, part: Part) -> Option<TableChange> {
-        let table = self
-            .tables
-            .get_mut(&(change.tenant.clone(), change.table.clone()))?;
-        let TableChange {
-            tenant,
-            table: name,
-            schema,
-            rows,
-        } = change;
-        let of = |rows| TableChange {
-            tenant,
-            table: name,
-            schema,
-            rows,
-        };
-        if part == Part::Last && table.gathered.is_none() {
-            return Some(of(rows));
-        }
-        // Parts left over from a publish that was broken off and done again are of no use.
-        let (_, mut gathered, mut gathering) = table
-            .gathered
-            .take()
-            .filter(|(lsn, ..)| *lsn == commit.lsn)
-            .unwrap_or((commit.lsn, Vec::new(), Gathering::Rows));
-        match rows {
-            Some(rows) if gathered.len() + rows.len() <= PART_ROWS_MAX => gathered.extend(rows),
-            Some(_) | None => {
-                gathering = Gathering::TooMany;
-                gathered = Vec::new();
-            }
-        }
-        match (part, gathering) {
-            (Part::Last, Gathering::Rows) => Some(of(Some(gathered))),
-            (Part::Last, Gathering::TooMany) => Some(of(None)),
-            (Part::More, _) => {
-                table.gathered = Some((commit.lsn, gathered, gathering));
-                None
-            }
-        }
     }
 
     fn apply(&mut self, commit: Commit, change: TableChange, effects: &mut Effects) {

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use tidegate_core::{
     Column, ColumnType, Fence, Heartbeat, Literal, ModifierSpec, Operator, QueryHash, QuerySpec,
-    Value, Xid,
+    RowChange, Value, Xid,
 };
+use tidegate_protocol::Part;
 
 use super::*;
 use crate::lease::LEASE_TTL;
