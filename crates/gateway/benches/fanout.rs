@@ -339,6 +339,9 @@ fn config() -> GatewayConfig {
         subscription_limit: LimitRule::SUBSCRIPTION,
         limits: GatewayLimits {
             announced_sessions_max: 0,
+            // Nothing but what is published may be sent.
+            ping_interval: std::time::Duration::from_secs(3_600),
+            idle_timeout: std::time::Duration::from_secs(7_200),
             ..GatewayLimits::default()
         },
         clock_micros: || 0,

@@ -126,7 +126,9 @@ impl Gateway {
         Arc::new(move || http::health(&shared))
     }
 
-    /// Serves until `shutdown`, then sends all clients away and waits for them, within bounds.
+    /// Serves until `shutdown`, on threads of its own for the sockets and on the caller's tokio
+    /// runtime (with time and I/O) for the rest, then sends all clients away and waits for them,
+    /// within bounds.
     ///
     /// # Errors
     /// `Start` when a thread cannot be had; `ShardLost` or `TaskLost` after a defect, when the

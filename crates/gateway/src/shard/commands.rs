@@ -79,7 +79,8 @@ impl Shard {
             return;
         }
         let subscription = SubscriptionId(session.next_subscription);
-        session.next_subscription += 1;
+        // After four thousand million of them the first are long gone.
+        session.next_subscription = session.next_subscription.wrapping_add(1);
         let held = Held {
             label: frame.hash_id.clone(),
             id: subscription,

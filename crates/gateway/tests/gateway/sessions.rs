@@ -385,8 +385,9 @@ async fn frames_over_the_bound_end_the_connection() {
 /// An upgrade by hand, for frames that no client library sends.
 async fn raw_upgrade(world: &World) -> TcpStream {
     let mut raw = TcpStream::connect(world.address).await.unwrap();
-    let request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    let request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+                   Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
     raw.write_all(request.as_bytes()).await.unwrap();
     raw
 }
