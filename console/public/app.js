@@ -33,8 +33,6 @@ const LOOK_AGAIN_MS = 2000;
 /** After an error that may pass, wait up to this long before subscribing afresh; then twice it. */
 const RETRY_MS = 2000;
 const RETRY_MAX_MS = 30_000;
-/** What a gateway in compat mode sends in place of diffs: bytes only its own client can read. */
-const OPAQUE_OPS = ["binary", "diffB64", "rowEvent"];
 
 /**
  * @typedef {import("./tables.js").Table} Table
@@ -196,7 +194,7 @@ class Console {
 
   /** Shows the table of the query, or the first live one when the query names none. */
   #openTable() {
-    const first = this.#tables.find(({ live }) => live) ?? this.#tables[0];
+    const first = this.#tables.find(({ refusal }) => refusal === null) ?? this.#tables[0];
     if (this.#query.table === "" && first !== undefined) {
       this.#query = emptyQuery(first.name);
       history.replaceState(null, "", toHash(this.#query));
@@ -275,7 +273,7 @@ class Console {
       this.#page = { ...this.#page, phase: "ended", failure: failureOf(error) };
       return;
     }
-    if (!table.live) {
+    if (table.refusal !== null) {
       this.#readOnce(table, query);
       return;
     }
@@ -322,10 +320,6 @@ class Console {
       return;
     }
     const before = this.#page;
-    if (OPAQUE_OPS.includes(frame.op ?? "")) {
-      this.#cannotRead();
-      return;
-    }
     const frameForUs = frame.op === "unreadable" ? { op: "diff", hashId: before.hashId } : frame;
     this.#page = reduce(before, frameForUs);
     if (this.#page === before) {
@@ -343,14 +337,6 @@ class Console {
     if (frame.op === "snapshot" && this.#page.phase === "live")
       this.#snapshotCame(this.#page.reason);
     if (this.#page.phase === "broken" || this.#page.phase === "ended") this.#retryLater();
-    this.#showState();
-  }
-
-  /** The rows of the snapshot stay on screen, said to be no longer live. */
-  #cannotRead() {
-    const message = "This server sends its changes in a form that only its own client can read.";
-    const failure = { code: "opaque_diffs", message, retry: false };
-    this.#page = { ...this.#page, phase: "ended", failure };
     this.#showState();
   }
 
@@ -406,7 +392,7 @@ class Console {
     if (phase === "ended" && rows.length === 0) this.grid.clear();
     this.grid.root.setAttribute("aria-busy", String(phase === "opening" || phase === "accepted"));
     this.grid.root.dataset["phase"] = phase;
-    need("insert", HTMLButtonElement).disabled = table === undefined || !table.live;
+    need("insert", HTMLButtonElement).disabled = table === undefined || table.refusal !== null;
     this.status.showView({
       table,
       query: this.#query,

@@ -17,8 +17,8 @@ const PING_EVERY_MS = 5_000;
 const FIRST_PING_MS = 1000;
 /** The server gives up on an RPC after 10 s; waiting a little longer leaves the word to it. */
 const RPC_TIMEOUT_MS = 15_000;
-/** Calls that may wait for an answer at once. A person does not get there; a loop would. */
-const MAX_CALLS = 100;
+/** Calls that may wait for an answer at once: as many as the server runs for one session. */
+const MAX_CALLS = 32;
 /** The server's word that coming back is of no use. */
 const CLOSE_REFUSED = 1008;
 
@@ -171,8 +171,8 @@ export class Connection {
   /** @param {any} data */
   #message(data) {
     if (typeof data !== "string") {
+      // Never asked for, so it is not ours to read; the frames pane shows that it came.
       this.handlers.onTraffic("in", "", { op: "binary" });
-      this.handlers.onFrame({ op: "binary" });
       return;
     }
     let frame;

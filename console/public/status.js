@@ -72,7 +72,7 @@ export class Status {
   /** @param {View} view */
   showView(view) {
     const { table, query, page } = view;
-    const note = table === undefined ? "" : table.note || (whyReadOnly(table) ?? "");
+    const note = table === undefined ? "" : (table.refusal ?? whyReadOnly(table) ?? "");
     if (this.#isOpen) setText(this.connectionText, wordsForPage(view));
     setText(this.title, table?.name ?? (query.table || "Tidegate"));
     setText(this.titleNote, note);
@@ -129,7 +129,7 @@ function blankFor({ table, query, page, isListed, tableCount }) {
  * @param {View} view
  */
 function wordsForPage({ table, page }) {
-  if (table === undefined || !table.live) return "Connected";
+  if (table === undefined || table.refusal !== null) return "Connected";
   switch (page.phase) {
     case "live":
       return "Live";

@@ -8,8 +8,7 @@ import { plural } from "./frames.js";
  * @property {string} name
  * @property {import("./values.js").Column[]} columns
  * @property {string[]} primaryKey
- * @property {boolean} live
- * @property {string} note
+ * @property {string | null} refusal why the table cannot be subscribed to; null when it can
  */
 
 /**
@@ -40,8 +39,7 @@ function tableFrom(item) {
     name: item.name,
     columns,
     primaryKey,
-    live: item.live !== false,
-    note: String(item.note ?? ""),
+    refusal: typeof item.refusal === "string" ? item.refusal : null,
   };
 }
 
@@ -50,11 +48,9 @@ function tableFrom(item) {
  *
  * @param {Table} table
  */
-export function whyReadOnly({ live, primaryKey }) {
-  if (!live) return "This table is not live, so it is shown read-only.";
-  if (primaryKey.length === 1) return null;
-  const what = primaryKey.length === 0 ? "no primary key" : "a key of several columns";
-  return `This table has ${what}; updates and deletes address a row by one column.`;
+export function whyReadOnly({ refusal, primaryKey }) {
+  if (refusal !== null) return "This table is not live, so it is shown read-only.";
+  return primaryKey.length > 0 ? null : "This table has no primary key to find a row by.";
 }
 
 export class TableList {
@@ -91,18 +87,18 @@ export class TableList {
 
   /** @param {Table} table */
   #item(table) {
-    const { name, columns, live, note } = table;
-    const state = live ? "live" : "not live";
+    const { name, columns, refusal } = table;
+    const state = refusal === null ? "live" : "not live";
     const button = h(
       "button",
       {
         type: "button",
         class: "table-item",
-        title: note === "" ? `${name}: ${state}` : note,
+        title: refusal ?? `${name}: ${state}`,
         click: () => this.onChoose(name),
       },
       h("span", {
-        class: `dot ${live ? "dot-live" : "dot-still"}`,
+        class: `dot ${refusal === null ? "dot-live" : "dot-still"}`,
         role: "img",
         "aria-label": state,
       }),

@@ -1,7 +1,7 @@
 /** Insert, edit and delete, each one SQL procedure call; a refusal is said in words. */
 
 import { askForRow, askToDelete, sentenceOf } from "./dialogs.js";
-import { put } from "./json.js";
+import { print, put } from "./json.js";
 import { notify } from "./notices.js";
 import { whyReadOnly } from "./tables.js";
 
@@ -11,6 +11,17 @@ import { whyReadOnly } from "./tables.js";
  * @typedef {{ pk: string, row: import("./live.js").Row,
  *   column: import("./values.js").Column }} Target
  */
+
+/**
+ * The key of a row, as frames have it.
+ *
+ * @param {readonly string[]} primaryKey
+ * @param {import("./live.js").Row} row
+ */
+function keyOf(primaryKey, row) {
+  const values = primaryKey.map((column) => row[column]);
+  return values.length === 1 ? String(values[0]) : print(values);
+}
 
 export class Writes {
   /**
@@ -43,7 +54,7 @@ export class Writes {
     if (table === undefined || !this.canWrite(table)) return;
     const updates = {};
     put(updates, column.name, value);
-    const payload = { primaryKeyColumn: table.primaryKey[0], primaryId: pk, updates };
+    const payload = { primaryId: pk, updates };
     try {
       const answer = await this.connection.rpc("UPDATE_SINGLE", { table: table.name, payload });
       const isNothing = Array.isArray(answer.data) && answer.data.length === 0;
@@ -59,17 +70,14 @@ export class Writes {
    * @param {(pk: string) => boolean} select makes a row the active one, if it is on the page
    */
   insert(table, select) {
-    if (table === undefined || !table.live) return;
+    if (table === undefined || table.refusal !== null) return;
     const { name, columns, primaryKey } = table;
-    const primaryKeyColumn = primaryKey[0];
     askForRow(name, columns, primaryKey, async (row) => {
-      const payload = { primaryKeyColumn, row };
-      const answer = await this.connection.rpc("ADD_SINGLE", { table: name, payload });
+      const answer = await this.connection.rpc("ADD_SINGLE", { table: name, payload: { row } });
       const added = Array.isArray(answer.data) ? answer.data[0] : undefined;
       this.onWrote(answer, () => {
-        if (primaryKey.length !== 1 || primaryKeyColumn === undefined || added === undefined)
-          return;
-        const isOnPage = select(String(added[primaryKeyColumn]));
+        if (added === undefined) return;
+        const isOnPage = select(keyOf(primaryKey, added));
         if (!isOnPage) notify("Inserted. The row is outside this page.");
       });
     });
@@ -83,7 +91,7 @@ export class Writes {
     if (table === undefined || target === null || !this.canWrite(table)) return;
     const { pk, row } = target;
     askToDelete(table.name, pk, row, table.columns, async () => {
-      const payload = { primaryKeyColumn: table.primaryKey[0], primaryId: pk };
+      const payload = { primaryId: pk };
       try {
         const answer = await this.connection.rpc("DELETE_ROW", { table: table.name, payload });
         if (answer.data === false) notify("Nothing was deleted: that row is gone.", "trouble");

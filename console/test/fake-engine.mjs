@@ -44,8 +44,7 @@ export class Engine {
       name,
       columns,
       primaryKey,
-      live: primaryKey.length > 0,
-      note: primaryKey.length > 0 ? undefined : "a table without a primary key cannot be live",
+      refusal: primaryKey.length > 0 ? null : "a table without a primary key cannot be live",
     }));
   }
 
@@ -69,8 +68,7 @@ export class Engine {
       row[column.name] = value === undefined ? defaultOf(table, column) : checked(column, value);
     }
     const pk = pkOf(table, row);
-    if (table.rows.has(pk))
-      throw new Refused("conflict", `a row with the key ${pk} exists already`);
+    if (table.rows.has(pk)) throw taken(pk);
     return { row, lsn: this.commit(table, [[pk, row]]) };
   }
 
@@ -81,6 +79,7 @@ export class Engine {
     for (const [name, value] of Object.entries(updates))
       row[name] = checked(columnOf(table, name), value);
     const newPk = pkOf(table, row);
+    if (newPk !== pk && table.rows.has(newPk)) throw taken(newPk);
     const writes =
       newPk === pk
         ? [[pk, row]]
@@ -164,8 +163,12 @@ function positionOf({ epoch, offset }) {
 }
 
 export function pkOf(table, row) {
-  const values = table.primaryKey.map((name) => String(row[name]));
-  return values.length === 1 ? values[0] : JSON.stringify(values);
+  const values = table.primaryKey.map((name) => row[name]);
+  return values.length === 1 ? String(values[0]) : print(values);
+}
+
+function taken(pk) {
+  return new Refused("constraint", `a row with the key ${pk} exists already`);
 }
 
 function columnOf(table, name) {
@@ -179,7 +182,7 @@ function defaultOf(table, column) {
     return checked(column, 1 + Math.max(0, ...[...table.rows.keys()].map(Number)));
   }
   if (column.nullable) return null;
-  throw new Refused("not_null", `${column.name} must not be null`);
+  throw new Refused("constraint", `${column.name} must not be null`);
 }
 
 const isNumeric = ({ type }) =>
@@ -189,7 +192,7 @@ const isNumeric = ({ type }) =>
 function checked(column, value) {
   const { name, type, nullable } = column;
   if (value === null) {
-    if (!nullable) throw new Refused("not_null", `${name} must not be null`);
+    if (!nullable) throw new Refused("constraint", `${name} must not be null`);
     return null;
   }
   const text = String(value);
@@ -301,7 +304,7 @@ function test(column, operator, wanted, value) {
     case "notContains":
       return !text.includes(wanted);
     default:
-      throw new Refused("unknown_operator", `there is no operator ${operator}`);
+      throw new Refused("unsupported_operator", `there is no operator ${operator}`);
   }
 }
 

@@ -33,12 +33,18 @@ export async function startFake({ port = 0, demo = true } = {}) {
   sockets.on("connection", (socket, request) => new Session(engine, socket, request));
   await new Promise((resolve) => http.listen(port, "127.0.0.1", resolve));
   const stopDemo = demo ? fillDemo(engine) : () => {};
+  const cut = () => sockets.clients.forEach((socket) => socket.terminate());
+  // As a server would that was killed: the rows stay, what a resume needs is gone.
+  const restart = async () => {
+    cut();
+    engine.forget();
+  };
   const stop = async () => {
     stopDemo();
-    for (const socket of sockets.clients) socket.terminate();
+    cut();
     await new Promise((resolve) => http.close(resolve));
   };
-  return { url: `http://127.0.0.1:${http.address().port}`, engine, sockets, stop };
+  return { url: `http://127.0.0.1:${http.address().port}`, engine, restart, stop };
 }
 
 async function serveFile(request, response) {
@@ -84,7 +90,7 @@ class Session {
       frame = parse(text);
       this.act(frame);
     } catch (error) {
-      const { code = "bad_request", message } = error;
+      const { code = "bad_op", message } = error;
       const { hashId, correlationId, method } = frame ?? {};
       if (frame?.op === "rpc")
         this.send({ op: "rpcResult", method, correlationId, ok: false, error: message, code });
@@ -161,7 +167,7 @@ class Session {
       case "GET_DATA":
         return { data: { rows: [...table().rows.values()], cursor: {} } };
       default:
-        throw new Refused("unknown_method", `there is no method ${method}`);
+        throw new Refused("bad_command", `there is no method ${method}`);
     }
   }
 }

@@ -9,7 +9,7 @@ import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 import WebSocket from "ws";
@@ -20,27 +20,49 @@ const PATIENCE_MS = 15_000;
 
 export const isReal = Boolean(process.env.TIDEGATE_BIN);
 
-/** @returns {Promise<{ url: string, engine?: object, stop: () => Promise<void> }>} */
-export async function startServer() {
-  return isReal ? startReal(process.env.TIDEGATE_BIN) : startFake();
+/**
+ * @param {string[]} [more] further flags of the real server
+ * @returns {Promise<{ url: string, restart: () => Promise<void>, stop: () => Promise<void> }>}
+ */
+export async function startServer(more = []) {
+  return isReal ? startReal(resolve(process.env.TIDEGATE_BIN), more) : startFake();
 }
 
-async function startReal(binary) {
-  const data = await mkdtemp(join(tmpdir(), "tidegate-console-"));
-  const args = ["serve", "--demo", "--listen", "127.0.0.1:0", "--data", join(data, "data")];
-  const child = spawn(binary, args, { stdio: ["ignore", "pipe", "pipe"] });
-  const exited = new Promise((resolve) => child.once("exit", resolve));
+async function startReal(binary, more) {
+  const folder = await mkdtemp(join(tmpdir(), "tidegate-console-"));
+  const run = (address) =>
+    spawnServer(binary, ["--listen", address, "--data", join(folder, "data"), ...more], folder);
+  let child = run("127.0.0.1:0");
+  const end = async (signal) => {
+    child.kill(signal);
+    await child.exited;
+  };
   const stop = async () => {
-    child.kill("SIGTERM");
-    await exited;
-    await rm(data, { recursive: true, force: true });
+    await end("SIGTERM");
+    await rm(folder, { recursive: true, force: true });
   };
   try {
-    return { url: await addressFrom(child), stop };
+    const url = await addressFrom(child);
+    const restart = async () => {
+      await end("SIGKILL");
+      child = run(new URL(url).host);
+      await addressFrom(child);
+    };
+    return { url, restart, stop };
   } catch (error) {
     await stop();
     throw error;
   }
+}
+
+function spawnServer(binary, args, folder) {
+  // Neither a variable nor an `.env` of whoever runs the tests may change the server.
+  const names = Object.keys(process.env).filter((name) => !name.startsWith("TIDEGATE_"));
+  const env = Object.fromEntries(names.map((name) => [name, process.env[name]]));
+  const stdio = ["ignore", "pipe", "pipe"];
+  const child = spawn(binary, ["serve", ...args], { cwd: folder, env, stdio });
+  child.exited = new Promise((resolve) => child.once("exit", resolve));
+  return child;
 }
 
 /** The address the server prints; what it says instead, when it prints none. */
@@ -119,39 +141,40 @@ export class Outside {
     return answer;
   }
 
-  async createStock() {
-    const column = (name, dataType, isNullable = true, constraints = []) => ({
-      name,
-      dataType,
-      isNullable,
-      constraints,
-    });
-    const columns = [
-      column("id", "bigInt", false, ["primaryKey"]),
-      column("name", "text", false),
-      column("qty", "integer"),
-      column("price", "numeric"),
-      column("note", "text"),
-      column("due", "date"),
-      column("big", "bigInt"),
-    ];
-    await this.rpc("CREATE_TABLE", undefined, { definition: { name: "stock", columns } });
+  /** Columns as `name type`, with `key` or `null` after it. */
+  createTable(name, ...columns) {
+    const definitionOf = (text) => {
+      const [column, dataType, more] = text.split(" ");
+      const constraints = more === "key" ? ["primaryKey"] : [];
+      return { name: column, dataType, isNullable: more === "null", constraints };
+    };
+    const definition = { name, columns: columns.map(definitionOf) };
+    return this.rpc("CREATE_TABLE", undefined, { definition });
+  }
+
+  createStock() {
+    return this.createTable(
+      "stock",
+      "id bigInt key",
+      "name text",
+      "qty integer null",
+      "price numeric null",
+      "note text null",
+      "due date null",
+      "big bigInt null",
+    );
   }
 
   add(row) {
-    return this.rpc("ADD_SINGLE", "stock", { primaryKeyColumn: "id", row });
+    return this.rpc("ADD_SINGLE", "stock", { row });
   }
 
   update(id, updates) {
-    return this.rpc("UPDATE_SINGLE", "stock", {
-      primaryKeyColumn: "id",
-      primaryId: String(id),
-      updates,
-    });
+    return this.rpc("UPDATE_SINGLE", "stock", { primaryId: String(id), updates });
   }
 
   remove(id) {
-    return this.rpc("DELETE_ROW", "stock", { primaryKeyColumn: "id", primaryId: String(id) });
+    return this.rpc("DELETE_ROW", "stock", { primaryId: String(id) });
   }
 
   async rows() {
