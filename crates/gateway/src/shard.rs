@@ -23,6 +23,7 @@ use bytes::Bytes;
 use slab::Slab;
 use socket2::SockRef;
 use tidegate_core::{Life, Lsn, TenantId};
+use tidegate_protocol::CloseCode;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -38,7 +39,7 @@ use crate::metrics::{self, GatewayMetrics, ShardMetrics};
 use crate::outbox::{Owner, SLICES_MAX};
 use crate::outboxes::{Outboxes, SessionIndex};
 use crate::session::{Second, Session, SessionId, SessionPhase, Turn};
-use crate::ws::{CloseCode, Flow, Opcode, close_payload};
+use crate::ws::{Flow, Opcode, close_payload};
 
 use delivery::ChannelEntry;
 pub(crate) use handle::ShardHandle;
@@ -162,7 +163,7 @@ impl Shard {
         self.sessions[key].tenant_slot = self.by_tenant.entry(tenant).or_default().insert(index);
         self.welcome(id);
         if self.is_draining {
-            self.close(id, CloseCode::GoingAway, "the server is shutting down");
+            self.close(id, CloseCode::ShuttingDown, "the server is shutting down");
         }
         (id, socket)
     }

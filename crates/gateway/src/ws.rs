@@ -7,7 +7,9 @@
 mod close;
 mod partial;
 
-pub(crate) use close::{CloseCode, close_payload};
+use tidegate_protocol::CloseCode;
+
+pub(crate) use close::close_payload;
 use partial::Partial;
 
 /// Bytes of one message from a client. More ends the connection with 1009.
@@ -84,7 +86,7 @@ impl Violation {
     /// The code to close with.
     pub(crate) const fn close_code(self) -> CloseCode {
         match self {
-            Self::Protocol(_) => CloseCode::Protocol,
+            Self::Protocol(_) => CloseCode::BadWebSocket,
             Self::NotUtf8 => CloseCode::NotUtf8,
             Self::TooLarge => CloseCode::TooLarge,
         }

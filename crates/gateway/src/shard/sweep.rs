@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 
+use tidegate_protocol::CloseCode;
+
 use super::Shard;
 use crate::frame;
 use crate::interest::{InterestCommand, MAILBOX_MAX};
 use crate::outbox::Owner;
 use crate::outboxes::SessionIndex;
 use crate::session::{Second, Session, SessionId, SessionPhase};
-use crate::ws::{CloseCode, Opcode};
+use crate::ws::Opcode;
 
 /// An owner that owes a page is reminded after 1, 2, 4 and then every 8 seconds.
 const REMINDER_SHIFT_MAX: u32 = 3;
@@ -57,7 +59,7 @@ impl Shard {
             }
         }
         for id in expired {
-            self.close(id, CloseCode::Policy, "the token has expired");
+            self.close(id, CloseCode::Refused, "the token has expired");
         }
     }
 
@@ -119,7 +121,7 @@ impl Shard {
             })
             .collect();
         for id in sessions {
-            self.close(id, CloseCode::GoingAway, "the server is shutting down");
+            self.close(id, CloseCode::ShuttingDown, "the server is shutting down");
         }
     }
 }

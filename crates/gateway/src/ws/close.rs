@@ -1,33 +1,6 @@
-//! Close codes: those we send, and which of a client's are valid.
+//! Close frames: what ours hold, and which of a client's are valid.
 
 use super::Violation;
-
-/// Why the server closes a connection. The numbers are part of the client's contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CloseCode {
-    /// The server is shutting down: connect again.
-    GoingAway,
-    Protocol,
-    NotUtf8,
-    /// Refused, or no longer authorized: do not connect again.
-    Policy,
-    TooLarge,
-    /// Overloaded, or the client is too slow: connect again later.
-    TryLater,
-}
-
-impl CloseCode {
-    pub(crate) const fn number(self) -> u16 {
-        match self {
-            Self::GoingAway => 1001,
-            Self::Protocol => 1002,
-            Self::NotUtf8 => 1007,
-            Self::Policy => 1008,
-            Self::TooLarge => 1009,
-            Self::TryLater => 1013,
-        }
-    }
-}
 
 /// The payload of a close frame. The reason is cut to what a control frame can hold.
 pub(crate) fn close_payload(code: u16, reason: &str) -> Vec<u8> {
