@@ -7,7 +7,8 @@
 //! and the medians are printed. The reader is another process, on the other core where `taskset` is
 //! there to put it, and must have got every byte before the next blast begins.
 //!
-//! `cargo bench -p tidegate-gateway` runs it; `SOCKETS ROUNDS` may follow after `--`.
+//! `cargo bench -p tidegate-gateway` runs it; `SOCKETS ROUNDS` may follow after `--`. The last line
+//! is the same as JSON.
 
 #![expect(clippy::unwrap_used, reason = "a failed step ends the measurement")]
 
@@ -69,17 +70,29 @@ fn measure(sockets: usize, rounds: usize) {
         "{sockets} sockets, {} bytes a frame, {rounds} rounds a blast",
         gateway.frame.len()
     );
+    let mut bursts = Vec::new();
     for burst in [1, BURST] {
-        let (mut costs, mut ratios) = (Vec::new(), Vec::new());
+        let (mut units, mut costs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..BLASTS {
             let unit = bare.blast(rounds, burst);
             let cost = gateway.blast(rounds, burst);
+            units.push(unit);
             costs.push(cost);
             ratios.push(cost / unit);
         }
-        let (cost, ratio) = (median(costs), median(ratios));
+        let (unit, cost, ratio) = (median(units), median(costs), median(ratios));
         println!("burst {burst}: {cost:.2} CPU s per million frames, {ratio:.2} x bare");
+        bursts.push(serde_json::json!({
+            "burst": burst, "bare": unit, "gateway": cost, "ratio": ratio,
+        }));
     }
+    let line = serde_json::json!({
+        "sockets": sockets,
+        "frame_bytes": gateway.frame.len(),
+        "idle_bytes": gateway.idle_bytes,
+        "bursts": bursts,
+    });
+    println!("{line}");
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -257,6 +270,8 @@ struct GatewaySender {
     sockets: usize,
     reader: Reader,
     threads: Vec<u32>,
+    /// Memory of each idle, subscribed session.
+    idle_bytes: usize,
 }
 
 impl GatewaySender {
@@ -296,8 +311,8 @@ impl GatewaySender {
         frame.extend_from_slice(&payload);
         runtime.block_on(publish(&bus, &key, vec![PageRecord::Page(page(position))]));
         reader.settle();
-        let each = resident_bytes().saturating_sub(before) / sockets;
-        println!("{each} bytes of memory for each idle, subscribed session");
+        let idle_bytes = resident_bytes().saturating_sub(before) / sockets;
+        println!("{idle_bytes} bytes of memory for each idle, subscribed session");
         let mut threads = threads_named("shard-");
         threads.extend(threads_named("gateway"));
         Self {
@@ -309,6 +324,7 @@ impl GatewaySender {
             sockets,
             reader,
             threads,
+            idle_bytes,
         }
     }
 

@@ -259,6 +259,7 @@ fn median(calls: usize, mut call: impl FnMut()) -> f64 {
 fn main() {
     println!("one change, {MATCHES} matching queries of {LIMIT} rows; microseconds");
     println!("queries    naive  indexed    ratio     miss   {MATCHES} edits");
+    let mut lines = String::new();
     for query_count in [1_000, 10_000, 100_000] {
         let mut bench = Bench::new(query_count);
         let (naive, indexed) = (bench.naive(), bench.match_only());
@@ -267,5 +268,10 @@ fn main() {
         println!(
             "{query_count:>7} {naive:>8.1} {indexed:>8.2} {ratio:>7.0}x {miss:>8.2} {edit:>10.1}"
         );
+        lines += &format!(
+            "{{\"queries\":{query_count},\"naive_us\":{naive:.3},\"indexed_us\":{indexed:.3},\
+             \"miss_us\":{miss:.3},\"edit_us\":{edit:.3}}}\n"
+        );
     }
+    print!("{lines}");
 }

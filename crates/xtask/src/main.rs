@@ -3,6 +3,7 @@
 //! The tasks are Rust and not scripts so that they run wherever the project builds, and so that
 //! the rules they enforce have tests of their own.
 
+mod bench;
 mod ci;
 mod codegen;
 mod services;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::bench::Measure;
 use crate::suite::Extent;
 use crate::tree::Tree;
 
@@ -38,6 +40,11 @@ enum Task {
         /// Only what needs nothing but the toolchain: no browser
         #[arg(long)]
         fast: bool,
+    },
+    /// Measures a release build, and prints tables
+    Bench {
+        #[arg(value_enum, default_value = "all")]
+        measure: Measure,
     },
     /// Writes the code that is generated from `schemas`
     Codegen {
@@ -66,6 +73,7 @@ fn run(task: Task) -> Result<()> {
             let extent = if fast { Extent::Fast } else { Extent::Whole };
             suite::run(&Tree::load()?, extent)
         }
+        Task::Bench { measure } => bench::run(&Tree::load()?, measure),
         Task::Codegen { check } => codegen::run(check),
     }
 }

@@ -1,14 +1,11 @@
-//! Open-loop load on a running gateway: how long a change takes from the call that writes it to the
-//! client that shows it.
+//! Open-loop: RATE rows a second are written, each of which moves one query's page.
 //!
-//! `load URL TABLE CLIENTS RATE SECONDS [QUERIES]` makes the table if it is not there, opens
-//! CLIENTS sockets with one subscription each to one of QUERIES different queries (as many as
-//! clients unless said otherwise), and writes RATE rows a second, each of which moves one query's
-//! page. Latency counts from the moment at which a write was due, not from when it was sent, so
-//! that a stall is not hidden. Prints one line of JSON.
+//! CLIENTS sockets have one subscription each to one of QUERIES different queries (as many as
+//! clients unless said otherwise). Latency counts from the moment at which a write was due, not
+//! from when it was sent, so that a stall is not hidden. One line is printed when the first write
+//! is near, one at the end.
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at, timeout};
 
-type Failure = Box<dyn Error + Send + Sync>;
+use crate::{Failure, argument, make_table};
 
 /// Calls that may be under way at once: past this the server is the bottleneck, and the due times
 /// say so.
@@ -36,14 +33,21 @@ struct Load {
 }
 
 impl Load {
-    fn from_arguments() -> Option<Self> {
-        let mut arguments = std::env::args().skip(1);
-        let mut next = || arguments.next();
-        let (url, table) = (next()?, next()?);
-        let clients = next()?.parse().ok()?;
-        let (rate, seconds) = (next()?.parse().ok()?, next()?.parse().ok()?);
-        let queries = next().map_or(Some(clients), |text| text.parse().ok())?;
-        Some(Self {
+    fn from_arguments(arguments: &mut impl Iterator<Item = String>) -> Result<Self, Failure> {
+        let (url, table) = (argument(arguments, "URL")?, argument(arguments, "TABLE")?);
+        let clients = argument(arguments, "CLIENTS")?;
+        let (rate, seconds) = (
+            argument(arguments, "RATE")?,
+            argument(arguments, "SECONDS")?,
+        );
+        let queries = match arguments.next() {
+            Some(text) => argument(&mut std::iter::once(text), "QUERIES")?,
+            None => clients,
+        };
+        if clients == 0 || rate == 0 || queries == 0 {
+            return Err("CLIENTS, RATE and QUERIES are at least 1".into());
+        }
+        Ok(Self {
             url,
             table,
             clients,
@@ -54,11 +58,8 @@ impl Load {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Failure> {
-    let Some(load) = Load::from_arguments() else {
-        return Err("usage: load URL TABLE CLIENTS RATE SECONDS [QUERIES]".into());
-    };
+pub(crate) async fn run(arguments: &mut impl Iterator<Item = String>) -> Result<(), Failure> {
+    let load = Load::from_arguments(arguments)?;
     let writer = Client::connect(Options::new(&load.url)).await?;
     make_table(&writer, &load.table).await?;
     let (arrivals, arrived) = mpsc::channel(65_536);
@@ -67,7 +68,7 @@ async fn main() -> Result<(), Failure> {
     let mut readers = JoinSet::new();
     for number in 0..load.clients {
         let client = Client::connect(Options::new(&load.url)).await?;
-        let subscribe = subscription(&load, number % load.queries)?;
+        let subscribe = newest(&load.table, number % load.queries)?;
         readers.spawn(read(
             client,
             subscribe,
@@ -77,43 +78,21 @@ async fn main() -> Result<(), Failure> {
     }
     drop(arrivals);
     readiness.wait_for(|ready| *ready == load.clients).await?;
+    // Who counts the server's CPU seconds begins here.
+    println!("{}", json!({ "ready": load.clients }));
     let (due, mut latencies) = write(&load, &writer, arrived).await?;
     readers.abort_all();
     report(&load, due, &mut latencies);
     Ok(())
 }
 
-async fn make_table(writer: &Client, table: &str) -> Result<(), Failure> {
-    let column = |name: &str, kind: &str, constraints: &[&str]| {
-        json!({
-            "name": name,
-            "dataType": kind,
-            "isNullable": false,
-            "constraints": constraints
-        })
-    };
-    let columns = [
-        column("id", "bigInt", &["primaryKey"]),
-        column("bucket", "integer", &[]),
-        column("text", "text", &[]),
-    ];
-    let definition = json!({ "definition": { "name": table, "columns": columns } });
-    let payload = Payload::parse(&definition.to_string())?;
-    let exists = writer
-        .rpc("TABLE_EXISTS", Some(table), Payload::none())
-        .await?;
-    if exists.data != "true" {
-        writer.rpc("CREATE_TABLE", Some(table), payload).await?;
-    }
-    Ok(())
-}
-
-fn subscription(load: &Load, bucket: usize) -> Result<Subscribe, Failure> {
+/// The newest twenty rows of a bucket.
+fn newest(table: &str, bucket: usize) -> Result<Subscribe, Failure> {
     let test = json!({ "field_name": "bucket", "filter_type": "equals",
         "value": { "Int64Value": { "value": bucket.to_string() } } });
     let query = json!({ "limit": 20, "order": [{ "field": "id", "sort": "DESC_DEFAULT" }],
         "wrapper": { "filter_wrapper_type": "and", "filters": [test] } });
-    Ok(Subscribe::from_json(&load.table, &query.to_string())?)
+    Ok(Subscribe::from_json(table, &query.to_string())?)
 }
 
 /// Notes when each row is first shown.
