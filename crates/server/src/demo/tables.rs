@@ -33,6 +33,18 @@ pub(super) enum Table {
     Tickets,
 }
 
+/// What a new row has in a column that it leaves out. People insert rows too, and most of them want
+/// to say no more than what is wrong, and for whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Absent {
+    /// The next number: it is the primary key.
+    Numbered,
+    Default(&'static str),
+    Null,
+    /// Such a row is no row.
+    Refused,
+}
+
 impl Table {
     pub(super) const ALL: [Self; 3] = [Self::Customers, Self::Orders, Self::Tickets];
 
@@ -46,55 +58,59 @@ impl Table {
         TableName::parse(name).expect("letters only")
     }
 
-    /// Its columns: name, type, and whether it may be NULL. The first is the primary key.
-    const fn columns(self) -> &'static [(&'static str, &'static str, bool)] {
+    /// Its columns: name, type, and what a row has that does not say. The first is the primary key.
+    const fn columns(self) -> &'static [(&'static str, &'static str, Absent)] {
+        use Absent::{Default, Null, Numbered, Refused};
         match self {
             Self::Customers => &[
-                ("id", "bigInt", false),
-                ("name", "text", false),
-                ("country", "text", false),
-                ("vip", "boolean", false),
-                ("joined_at", "timestamptz", false),
+                ("id", "bigInt", Numbered),
+                ("name", "text", Refused),
+                ("country", "text", Refused),
+                ("vip", "boolean", Default("false")),
+                ("joined_at", "timestamptz", Default("now")),
             ],
             Self::Orders => &[
-                ("id", "bigInt", false),
-                ("customer_id", "bigInt", false),
-                ("customer", "text", false),
-                ("item", "text", false),
-                ("quantity", "integer", false),
-                ("amount", "numeric", false),
-                ("status", "text", false),
-                ("gift", "boolean", false),
-                ("note", "text", true),
-                ("placed_at", "timestamptz", false),
-                ("shipped_at", "timestamptz", true),
+                ("id", "bigInt", Numbered),
+                ("customer_id", "bigInt", Refused),
+                ("customer", "text", Refused),
+                ("item", "text", Refused),
+                ("quantity", "integer", Default("1")),
+                ("amount", "numeric", Refused),
+                ("status", "text", Default("new")),
+                ("gift", "boolean", Default("false")),
+                ("note", "text", Null),
+                ("placed_at", "timestamptz", Default("now")),
+                ("shipped_at", "timestamptz", Null),
             ],
             Self::Tickets => &[
-                ("id", "bigInt", false),
-                ("subject", "text", false),
-                ("customer", "text", false),
-                ("priority", "integer", false),
-                ("status", "text", false),
-                ("assignee", "text", true),
-                ("escalated", "boolean", false),
-                ("opened_at", "timestamptz", false),
-                ("updated_at", "timestamptz", false),
-                ("closed_at", "timestamptz", true),
+                ("id", "bigInt", Numbered),
+                ("subject", "text", Refused),
+                ("customer", "text", Refused),
+                ("priority", "integer", Default("2")),
+                ("status", "text", Default("open")),
+                ("assignee", "text", Null),
+                ("escalated", "boolean", Default("false")),
+                ("opened_at", "timestamptz", Default("now")),
+                ("updated_at", "timestamptz", Default("now")),
+                ("closed_at", "timestamptz", Null),
             ],
         }
     }
 
     /// The command that creates it.
     pub(super) fn creation(self) -> Command {
-        let column = |&(name, data_type, nullable): &(&str, &str, bool)| ColumnDefinition {
+        let column = |&(name, data_type, absent): &(&str, &str, Absent)| ColumnDefinition {
             name: name.to_owned(),
             data_type: data_type.to_owned(),
-            nullable,
-            constraints: match name {
-                "id" => vec!["primaryKey".to_owned()],
-                _ => Vec::new(),
+            nullable: absent == Absent::Null,
+            constraints: match absent {
+                Absent::Numbered => vec!["primaryKey".to_owned(), "identity".to_owned()],
+                Absent::Default(_) | Absent::Null | Absent::Refused => Vec::new(),
             },
-            options: Vec::new(),
+            options: match absent {
+                Absent::Default(value) => vec![("default".to_owned(), value.to_owned())],
+                Absent::Numbered | Absent::Null | Absent::Refused => Vec::new(),
+            },
         };
         let definition = TableDefinition {
             columns: self.columns().iter().map(column).collect(),

@@ -24,6 +24,26 @@ fn the_page_of_open_tickets_is_full_and_moves() {
     assert!(answer.contains("\"count\":50"), "{answer}");
 }
 
+/// A visitor opens a ticket by saying what is wrong and for whom, in one of the numbers that the
+/// demo's writer would have used; the writer goes on behind it.
+#[test]
+fn a_visitor_opens_a_ticket_in_two_words() {
+    let served = Served::start(&["--demo", "--demo-orders", "500"]);
+    let mut socket = served.connect("demo", "ada");
+    socket.send(OPEN_TICKETS);
+    socket.text_with("\"op\":\"snapshot\"");
+    socket.send(
+        r#"{"op":"rpc","method":"ADD_SINGLE","table":"tickets","correlationId":"new",
+            "payload":{"row":{"subject":"The kettle sings","customer":"Ada"}}}"#,
+    );
+    let ours = socket.text_with("The kettle sings");
+    let (_, rest) = ours.split_once("\"id\":").expect("the row is whole");
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    let id: u64 = digits.parse().expect("the database numbers tickets");
+    assert!(ours.contains("\"status\":\"open\""), "{ours}");
+    socket.text_with(&format!("\"pk\":\"{}\"", id + 1));
+}
+
 /// The rows are made once: after `kill -9` the demo goes on with those it has.
 #[test]
 fn it_goes_on_after_a_crash() {
