@@ -17,7 +17,8 @@ pub(crate) struct Report {
     /// Pages that are not what SQL says at their position.
     pub(crate) wrong: Vec<String>,
     /// Pages that did not change at a commit that changed the answer, but later: the engine had to
-    /// read rows first, and published several commits as one diff. Right, but not the rule: how often depends on how busy the machine is.
+    /// read rows first, and published several commits as one diff. Right, but not the rule: how
+    /// often depends on how busy the machine is.
     pub(crate) late: usize,
 }
 
