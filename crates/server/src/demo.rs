@@ -59,8 +59,8 @@ pub(crate) async fn prepare(database: &dyn Database, orders: u32) -> Result<(), 
 }
 
 /// Additions under way at a time. The database commits those that wait together at once, in their
-/// order, so that one flush to the disk serves many.
-const ADDITIONS_MAX: usize = 512;
+/// order, so that one flush to the disk serves many; and some wait while others are committed.
+const ADDITIONS_MAX: usize = 1_024;
 
 async fn fill(database: &dyn Database, additions: Vec<Command>) -> Result<(), DatabaseError> {
     let tenant = tenant();

@@ -4,15 +4,15 @@
 //! is written out: after the first half of the keys, or equal in it and after the second half.
 //! Halving keeps the text short and the expression shallow for any number of keys.
 
-use tidegate_core::{Comparison, Direction, Keyset, KeysetBound, Nulls, OrderKey, Value};
+use tidegate_core::{Comparison, Direction, Keyset, KeysetBound, Nulls, OrderKey};
 
 use crate::writer::{Parameter, Writer};
 
 /// A key of the order and where in it the page starts.
-struct Bound<'a> {
+struct Bound {
     key: OrderKey,
-    value: &'a Value,
-    parameter: Parameter,
+    /// None for NULL, which is written in words: a parameter that no text names is refused.
+    value: Option<Parameter>,
 }
 
 impl Writer<'_> {
@@ -35,13 +35,12 @@ impl Writer<'_> {
     }
 
     pub(crate) fn keyset(&mut self, order: &[OrderKey], keyset: &Keyset) {
-        let bounds: Vec<Bound<'_>> = order
+        let bounds: Vec<Bound> = order
             .iter()
             .zip(&keyset.values)
             .map(|(key, value)| Bound {
                 key: *key,
-                value,
-                parameter: self.bind_constant(value),
+                value: (!value.is_null()).then(|| self.bind_constant(value)),
             })
             .collect();
         if let [first, ..] = &bounds[..] {
@@ -58,19 +57,20 @@ impl Writer<'_> {
 
     /// Says once more, as a plain range, what follows from the rest for the first key, so that an
     /// index on it can be entered at the right place.
-    fn range(&mut self, first: &Bound<'_>) {
-        if self.is_nullable(first.key.column) || first.value.is_null() {
+    fn range(&mut self, first: &Bound) {
+        let Some(value) = first.value else { return };
+        if self.is_nullable(first.key.column) {
             return;
         }
         let comparison = match first.key.direction {
             Direction::Ascending => Comparison::GreaterOrEqual,
             Direction::Descending => Comparison::LessOrEqual,
         };
-        self.compared(first, comparison);
+        self.compared(first.key, comparison, value);
         self.push(" AND ");
     }
 
-    fn after_all(&mut self, bounds: &[Bound<'_>]) {
+    fn after_all(&mut self, bounds: &[Bound]) {
         match bounds {
             [] => self.truth(false),
             [bound] => self.after(bound),
@@ -87,35 +87,34 @@ impl Writer<'_> {
         }
     }
 
-    fn equal_all(&mut self, bounds: &[Bound<'_>]) {
+    fn equal_all(&mut self, bounds: &[Bound]) {
         if bounds.is_empty() {
             return self.truth(true);
         }
         self.joined(" AND ", bounds, &mut |writer, bound| {
-            if bound.value.is_null() {
+            let Some(value) = bound.value else {
                 writer.column(bound.key.column);
-                writer.push(" IS NULL");
-            } else {
-                writer.compared(bound, Comparison::Equal);
-            }
+                return writer.push(" IS NULL");
+            };
+            writer.compared(bound.key, Comparison::Equal, value);
         });
     }
 
-    fn after(&mut self, bound: &Bound<'_>) {
+    fn after(&mut self, bound: &Bound) {
         let column = bound.key.column;
-        match (bound.value.is_null(), bound.key.nulls) {
-            (true, Nulls::First) => {
+        match (bound.value, bound.key.nulls) {
+            (None, Nulls::First) => {
                 self.column(column);
                 self.push(" IS NOT NULL");
             }
-            (true, Nulls::Last) => self.truth(false),
-            (false, nulls) => {
+            (None, Nulls::Last) => self.truth(false),
+            (Some(value), nulls) => {
                 let comparison = match bound.key.direction {
                     Direction::Ascending => Comparison::Greater,
                     Direction::Descending => Comparison::Less,
                 };
                 self.push("(");
-                self.compared(bound, comparison);
+                self.compared(bound.key, comparison, value);
                 if nulls == Nulls::Last && self.is_nullable(column) {
                     self.push(" OR ");
                     self.column(column);
@@ -126,10 +125,10 @@ impl Writer<'_> {
         }
     }
 
-    fn compared(&mut self, bound: &Bound<'_>, comparison: Comparison) {
-        self.comparable_column(bound.key.column);
+    fn compared(&mut self, key: OrderKey, comparison: Comparison, value: Parameter) {
+        self.comparable_column(key.column);
         self.push(comparison_text(comparison));
-        self.comparable_constant(bound.key.column, bound.parameter);
+        self.comparable_constant(key.column, value);
     }
 }
 

@@ -50,9 +50,10 @@ pub fn select(
     writer.finish()
 }
 
+/// Digits, and not a parameter: SQLite plans for the limit there is, so it would prepare the
+/// statement anew each time that a limit is bound. There are few limits, so texts still repeat.
 fn bounded(writer: &mut Writer<'_>, count: u64) {
-    let parameter = writer.bind(Value::Int(i64::try_from(count).unwrap_or(i64::MAX)));
-    writer.parameter(parameter);
+    writer.push(&count.min(i64::MAX.unsigned_abs()).to_string());
 }
 
 /// Some columns of all rows that match, in no order: what aggregates are computed from.

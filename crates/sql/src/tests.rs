@@ -64,7 +64,7 @@ fn test(column: &str, operator: Operator, value: Literal) -> FilterSpec {
 /// Without anything: by primary key, and nothing that would keep SQLite from using its index.
 #[test]
 fn plainest() {
-    check(&QuerySpec::default(), " ORDER BY \"id\" ASC LIMIT ?1", 1);
+    check(&QuerySpec::default(), " ORDER BY \"id\" ASC LIMIT 5", 0);
 }
 
 /// NULLs are placed where there can be some; types that SQLite keeps in several forms go through a
@@ -79,8 +79,8 @@ fn orders() {
         ..QuerySpec::default()
     };
     let expected = " ORDER BY \"a\"\"b\" COLLATE BINARY DESC NULLS FIRST, \
-                    tidegate_micros(\"at\") ASC, \"id\" ASC LIMIT ?1";
-    check(&spec, expected, 1);
+                    tidegate_micros(\"at\") ASC, \"id\" ASC LIMIT 5";
+    check(&spec, expected, 0);
 }
 
 /// A keyset says its first key as a plain range as well, and each value is one parameter.
@@ -92,8 +92,8 @@ fn keysets() {
     };
     check(
         &spec,
-        " WHERE \"id\" >= ?1 AND ((\"id\" > ?1)) ORDER BY \"id\" ASC LIMIT ?2",
-        2,
+        " WHERE \"id\" >= ?1 AND ((\"id\" > ?1)) ORDER BY \"id\" ASC LIMIT 5",
+        1,
     );
     spec.order = vec![order("a\"b", Sort::AscNullsLast)];
     spec.keyset = vec![
@@ -102,8 +102,15 @@ fn keysets() {
     ];
     let expected = " WHERE (((\"a\"\"b\" COLLATE BINARY > ?1 OR \"a\"\"b\" IS NULL) \
                     OR (\"a\"\"b\" COLLATE BINARY = ?1 AND (\"id\" > ?2)))) \
-                    ORDER BY \"a\"\"b\" COLLATE BINARY ASC NULLS LAST, \"id\" ASC LIMIT ?3";
-    check(&spec, expected, 3);
+                    ORDER BY \"a\"\"b\" COLLATE BINARY ASC NULLS LAST, \"id\" ASC LIMIT 5";
+    check(&spec, expected, 2);
+    spec.keyset = vec![
+        from("a\"b", Literal::Null),
+        from("id", Literal::Number("7".to_owned())),
+    ];
+    let expected = " WHERE ((0 OR (\"a\"\"b\" IS NULL AND (\"id\" > ?1)))) \
+                    ORDER BY \"a\"\"b\" COLLATE BINARY ASC NULLS LAST, \"id\" ASC LIMIT 5";
+    check(&spec, expected, 1);
 }
 
 /// Long groups become trees of little depth, and what is too large for a statement is refused.

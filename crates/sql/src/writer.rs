@@ -9,7 +9,20 @@ use tidegate_core::QueryError;
 /// A name as SQL: in double quotes, its own doubled.
 #[must_use]
 pub fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
+    let mut quoted = String::with_capacity(name.len() + 2);
+    quote(&mut quoted, name);
+    quoted
+}
+
+fn quote(text: &mut String, name: &str) {
+    text.push('"');
+    for (at, part) in name.split('"').enumerate() {
+        if at > 0 {
+            text.push_str("\"\"");
+        }
+        text.push_str(part);
+    }
+    text.push('"');
 }
 
 /// A parameter that was pushed, by its number; it may be written any number of times.
@@ -39,7 +52,7 @@ impl<'a> Writer<'a> {
     }
 
     pub(crate) fn name(&mut self, name: &str) {
-        self.text.push_str(&quoted(name));
+        quote(&mut self.text, name);
     }
 
     pub(crate) fn column(&mut self, column: usize) {
