@@ -37,7 +37,7 @@ export function askForRow(table, columns, primaryKey, onInsert) {
     "form",
     { class: "dialog-form", submit },
     h("h2", {}, `New row in ${table}`),
-    h("p", { class: "hint" }, "A field left untouched takes the column’s default."),
+    h("p", { class: "hint" }, "A field left untouched takes the column’s default, if it has one."),
     h("div", { class: "dialog-fields" }, ...fields.map((field) => field.element)),
     problem,
     h(
@@ -83,8 +83,14 @@ class InsertField {
       "null",
     );
     this.nullButton.hidden = !column.nullable;
-    const type = `${isKey ? "key · " : ""}${column.type}`;
-    const label = h("span", { class: "field-label" }, column.name, " ", h("small", {}, type));
+    const type = [isKey ? "key" : "", column.type, column.nullable || isKey ? "" : "not null"];
+    const label = h(
+      "span",
+      { class: "field-label" },
+      column.name,
+      " ",
+      h("small", {}, type.filter(Boolean).join(" · ")),
+    );
     this.element = h(
       "div",
       { class: "field" },

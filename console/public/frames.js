@@ -11,6 +11,8 @@ import { print } from "./json.js";
 const MAX_FRAMES = 200;
 /** A frame's text beyond this is cut: the pane is for reading, and 200 large pages are not. */
 const MAX_TEXT = 64 * 1024;
+/** A diff of more changes than this is summed up by their number; their keys would not fit. */
+const MAX_KEYS = 3;
 
 /**
  * @typedef {object} Entry
@@ -184,7 +186,7 @@ function summaryOf(frame) {
     case "snapshot":
       return `${plural(frame.rows?.length, "row")} · ${frame.reason}`;
     case "diff":
-      return `${kindsOf(frame.changes)} · ${frame.cursor?.position}`;
+      return changesOf(frame.changes);
     case "resumed":
       return String(frame.cursor?.position);
     case "rpc":
@@ -201,14 +203,21 @@ function summaryOf(frame) {
   }
 }
 
-/** @param {any} changes */
-function kindsOf(changes) {
+/**
+ * Which rows a diff touches, by their keys: `+2013 −1999`, or `+7 ~3` when they are many.
+ *
+ * @param {any} changes
+ */
+function changesOf(changes) {
   if (!Array.isArray(changes)) return "?";
   const signs = { added: "+", removed: "−", modified: "~" };
+  const isShort = changes.length <= MAX_KEYS;
   return Object.entries(signs)
-    .map(([kind, sign]) => [sign, changes.filter((change) => change?.kind === kind).length])
-    .filter(([, count]) => count !== 0)
-    .map(([sign, count]) => `${sign}${count}`)
+    .flatMap(([kind, sign]) => {
+      const keys = changes.filter((change) => change?.kind === kind).map(({ pk }) => String(pk));
+      const shown = isShort ? keys : keys.length > 0 ? [keys.length] : [];
+      return shown.map((what) => `${sign}${what}`);
+    })
     .join(" ");
 }
 

@@ -103,11 +103,7 @@ export class TableList {
         "aria-label": state,
       }),
       h("span", { class: "table-name" }, name),
-      h(
-        "span",
-        { class: "table-size", title: plural(columns.length, "column") },
-        String(columns.length),
-      ),
+      h("span", { class: "table-size" }, plural(columns.length, "column")),
     );
     return h("li", {}, button);
   }

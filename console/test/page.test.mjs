@@ -484,7 +484,8 @@ screenTest("frames come both ways, pause, filter and open", {}, async (screen, o
   await screen.showsColumn("qty", ["77", "9", "1", "7"]);
   assert.deepEqual(await ops(), paused);
   await screen.page.getByRole("button", { name: "Resume" }).click();
-  await screen.until(async () => (await ops())[0], "diff");
+  await screen.page.getByLabel("Which frames").selectOption("diff");
+  await screen.until(() => screen.page.locator(".frame-summary").allInnerTexts(), ["~1"]);
 });
 
 test("without a table the page is friendly, and the first table appears by itself", async () => {
@@ -582,6 +583,7 @@ screenTest(
     await form.getByLabel("item", { exact: true }).fill("oakum");
     await screen.press("Enter");
     await screen.showsColumn("item", ["twine", "tar", "oakum"]);
+    await screen.page.locator(".row.active", { hasText: "oakum" }).waitFor();
     await screen.press("Delete", "Enter");
     await screen.showsColumn("item", ["twine", "tar"]);
   },
@@ -613,6 +615,11 @@ screenTest(
     ]);
     assert.ok(page <= window, `${page} > ${window}`);
     assert.equal(await screen.page.getByLabel("Table", { exact: true }).inputValue(), "stock");
+    assert.ok(await screen.page.locator("#rate").isVisible());
+    const right = await screen.page
+      .locator("#rate")
+      .evaluate((it) => it.getBoundingClientRect().right);
+    assert.ok(right <= window, `the rate ends at ${right}`);
     await screen.press("f");
     await screen.page.waitForSelector("#frames:not([hidden])");
   },
