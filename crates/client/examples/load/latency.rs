@@ -19,9 +19,9 @@ use tokio::time::{Instant, interval_at, timeout};
 
 use crate::{Failure, argument, make_table};
 
-/// Calls that may be under way at once: past this the server is the bottleneck, and the due times
-/// say so.
-const CALLS_MAX: usize = 256;
+/// Calls that may be under way at once: what the server allows a session. Past this the server is
+/// the bottleneck, and the due times say so.
+const CALLS_MAX: usize = 32;
 
 struct Load {
     url: String,
@@ -140,8 +140,10 @@ async fn write(
             json!({ "row": { "id": id.to_string(), "bucket": bucket, "text": "x".repeat(100) } });
         let (writer, table) = (writer.clone(), load.table.clone());
         let payload = Payload::parse(&row.to_string())?;
-        if calls.len() >= CALLS_MAX {
-            calls.join_next().await;
+        if calls.len() >= CALLS_MAX
+            && let Some(call) = calls.join_next().await
+        {
+            call??;
         }
         calls.spawn(async move { writer.rpc("ADD_SINGLE", Some(&table), payload).await });
         while let Ok((id, at)) = arrived.try_recv() {

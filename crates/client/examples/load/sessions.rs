@@ -76,7 +76,7 @@ async fn subscribe_all(
 
 /// The twenty rows from a key on: a page that the database finds by its primary key.
 fn twenty_from(table: &str, key: usize) -> Result<Subscribe, Failure> {
-    let test = json!({ "field_name": "id", "filter_type": "greater_than_or_equals",
+    let test = json!({ "field_name": "id", "filter_type": "greaterThanOrEquals",
         "value": { "Int64Value": { "value": key.to_string() } } });
     let query = json!({ "limit": 20, "order": [{ "field": "id", "sort": "ASC_DEFAULT" }],
         "wrapper": { "filter_wrapper_type": "and", "filters": [test] } });
