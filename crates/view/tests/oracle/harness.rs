@@ -102,6 +102,8 @@ pub(crate) struct Harness {
     pages: Pages,
     /// The table at the stream's position.
     table: Table,
+    /// The table before the change that is being delivered, while one is.
+    before: Option<Table>,
     position: Lsn,
     clients: BTreeMap<PageId, Client>,
     asked: Vec<SeedRequest>,
@@ -123,6 +125,7 @@ pub(crate) fn run(scenario: Scenario, seed: u64) -> Result<Seen, String> {
         rng,
         pages: Pages::new(scenario.limits),
         table: Table::default(),
+        before: None,
         position: Lsn::ZERO,
         clients: BTreeMap::new(),
         asked: Vec::new(),
@@ -270,6 +273,7 @@ impl Harness {
         effects: &mut Vec<Effect>,
     ) {
         self.position = commit.lsn;
+        self.before = Some(self.table.clone());
         self.table.apply(&self.database.schema, &change);
         if self.scenario.defect == Defect::ChangeLost && self.rng.random_ratio(1, 8) {
             change.rows.as_mut().map(Vec::pop);
@@ -368,24 +372,30 @@ impl Harness {
                 client.request.take_if(|last| *last == request);
             }
         }
-        for effect in effects {
-            match effect {
-                Effect::NeedSeed(request) => self.take_request(request),
-                Effect::Opened { page, lsn, rows } => {
-                    let client = self.client(page)?;
-                    if client.rows.replace(rows).is_some() {
-                        return Err("opened twice".to_owned());
-                    }
-                    self.seen.opened += 1;
-                    self.check_position(lsn)?;
+        let outcome = effects
+            .into_iter()
+            .try_for_each(|effect| self.carry_out_one(effect));
+        self.before = None;
+        outcome
+    }
+
+    fn carry_out_one(&mut self, effect: Effect) -> Result<(), String> {
+        match effect {
+            Effect::NeedSeed(request) => self.take_request(request),
+            Effect::Opened { page, lsn, rows } => {
+                let client = self.client(page)?;
+                if client.rows.replace(rows).is_some() {
+                    return Err("opened twice".to_owned());
                 }
-                Effect::Publish { page, lsn, changes } => {
-                    self.check_position(lsn)?;
-                    self.publish(page, &changes)?;
-                }
-                Effect::Reset { .. } => return Err("the audit failed".to_owned()),
-                Effect::Refused { why, .. } => return Err(format!("refused: {why}")),
+                self.seen.opened += 1;
+                self.check_published(page, lsn)?;
             }
+            Effect::Publish { page, lsn, changes } => {
+                self.publish(page, &changes)?;
+                self.check_published(page, lsn)?;
+            }
+            Effect::Reset { .. } => return Err("the audit failed".to_owned()),
+            Effect::Refused { why, .. } => return Err(format!("refused: {why}")),
         }
         Ok(())
     }
@@ -394,6 +404,27 @@ impl Harness {
         self.clients
             .get_mut(&page)
             .ok_or_else(|| "an effect for a page that was removed".to_owned())
+    }
+
+    /// What was published is the page at the position that was said: that of the change being
+    /// delivered, or one before it.
+    fn check_published(&mut self, page: PageId, lsn: Lsn) -> Result<(), String> {
+        self.check_position(lsn)?;
+        let table = match &self.before {
+            Some(before) if lsn < self.position => before,
+            Some(_) | None => &self.table,
+        };
+        let client = self.clients.get_mut(&page).ok_or("unknown")?;
+        let rows = client.rows.as_ref().ok_or("published before it opened")?;
+        let expected = table.page(&client.query, client.query.limit() as usize);
+        match look_alike(&expected, rows) {
+            true => client.right = Some(rows.clone()),
+            false if self.scenario.defect == Defect::None => {
+                return Err(format!("published a wrong page at {lsn}"));
+            }
+            false => {}
+        }
+        Ok(())
     }
 
     fn check_position(&self, lsn: Lsn) -> Result<(), String> {
