@@ -6,6 +6,7 @@
 mod bench;
 mod ci;
 mod codegen;
+mod programs;
 mod services;
 mod steps;
 mod suite;
@@ -18,6 +19,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::bench::Measure;
+use crate::services::Action;
 use crate::suite::Extent;
 use crate::tree::Tree;
 
@@ -37,7 +39,7 @@ enum Task {
     Tidy,
     /// Runs the whole test suite
     Test {
-        /// Only what needs nothing but the toolchain: no browser
+        /// Only what needs nothing but the toolchain: no browser, no services
         #[arg(long)]
         fast: bool,
     },
@@ -45,6 +47,11 @@ enum Task {
     Bench {
         #[arg(value_enum, default_value = "all")]
         measure: Measure,
+    },
+    /// Starts the real Redis, PostgreSQL and Kafka that some tests need
+    Services {
+        #[command(subcommand)]
+        action: Action,
     },
     /// Writes the code that is generated from `schemas`
     Codegen {
@@ -74,6 +81,7 @@ fn run(task: Task) -> Result<()> {
             suite::run(&Tree::load()?, extent)
         }
         Task::Bench { measure } => bench::run(&Tree::load()?, measure),
+        Task::Services { action } => services::run(&Tree::load()?, action),
         Task::Codegen { check } => codegen::run(check),
     }
 }

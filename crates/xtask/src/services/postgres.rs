@@ -1,0 +1,169 @@
+//! PostgreSQL, from the system's package, as a source of logical changes.
+//!
+//! Its databases sort text by a language and not by bytes, as most real ones do: SQL that forgets
+//! its `COLLATE "C"` shows.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::Signal;
+
+use super::process::{Process, bound_to_us};
+use super::{Kind, Place, Running, ports, prepare};
+use crate::programs;
+
+/// Where Debian keeps the programs of each version.
+const VERSIONS: &str = "/usr/lib/postgresql";
+
+/// The user it runs as when we are root, which it refuses to be.
+const USER: &str = "postgres";
+
+const INITDB_MAX: Duration = Duration::from_secs(120);
+const READY_MAX: Duration = Duration::from_secs(60);
+
+const INITDB: &[&str] = &[
+    "--username=postgres",
+    "--auth=trust",
+    "--encoding=UTF8",
+    "--locale=C.UTF-8",
+    "--locale-provider=icu",
+    "--icu-locale=en-US",
+    // The files die with the tests; only what the server itself writes is flushed.
+    "--no-sync",
+];
+
+/// Settings beside the port: logical replication for many slots, and as safe as a real one.
+const SETTINGS: &[&str] = &[
+    "listen_addresses=127.0.0.1",
+    "unix_socket_directories=",
+    "wal_level=logical",
+    "max_replication_slots=40",
+    "max_wal_senders=40",
+    "max_connections=200",
+    "fsync=on",
+    "synchronous_commit=on",
+    "log_min_messages=warning",
+    "log_min_error_statement=panic",
+];
+
+pub(super) fn start(place: &Place<'_>) -> Result<Running> {
+    programs::ensure("PostgreSQL", "postgresql", || programs_folder().is_some())?;
+    let bin = programs_folder().context("it was just there")?;
+    let user = match programs::is_root()? {
+        true => Some(USER),
+        false => None,
+    };
+    let data = place.data();
+    if let Some(user) = user {
+        prepare(Command::new("chown").arg(user).arg(&data))?;
+    }
+    let mut initdb = as_user(user);
+    initdb.arg(bin.join("initdb")).args(INITDB).arg(&data);
+    Process::start("initdb", initdb, Signal::KILL, &place.log("initdb"))?
+        .finish(INITDB_MAX)
+        .context("if it may not reach its folder, choose a target folder that all may enter")?;
+
+    let [port] = ports::free()?;
+    let mut server = as_user(user);
+    server
+        .arg(bin.join("postgres"))
+        .args(arguments(port, &data));
+    // Children of the server leave its group, so it must end them itself: QUIT, not KILL.
+    let log = place.log("postgres");
+    let process = Process::start("postgres", server, Signal::QUIT, &log)?;
+    process.wait_until(READY_MAX, || accepts(&bin, port))?;
+    Ok(Running {
+        kind: Kind::Postgres,
+        address: format!("postgres://postgres@127.0.0.1:{port}/postgres"),
+        process,
+    })
+}
+
+fn as_user(user: Option<&str>) -> Command {
+    let mut command = bound_to_us("QUIT");
+    if let Some(user) = user {
+        command.args(["--reuid", user, "--regid", user, "--init-groups"]);
+    }
+    // The server wants a folder it may enter, and ours may be closed to its user.
+    command.current_dir("/");
+    command
+}
+
+fn arguments(port: u16, data: &Path) -> Vec<OsString> {
+    let mut arguments = vec!["-D".into(), data.into()];
+    arguments.extend(["-c".into(), format!("port={port}").into()]);
+    for setting in SETTINGS {
+        arguments.extend(["-c".into(), (*setting).into()]);
+    }
+    arguments
+}
+
+fn accepts(bin: &Path, port: u16) -> bool {
+    let port = port.to_string();
+    let status = Command::new(bin.join("psql"))
+        .args(["--host=127.0.0.1", "--username=postgres", "--no-psqlrc"])
+        .args(["--port", &port, "--command=SELECT 1", "postgres"])
+        .env("PGCONNECT_TIMEOUT", "5")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// The programs of the newest version that has a server.
+fn programs_folder() -> Option<PathBuf> {
+    let versions = fs::read_dir(VERSIONS).ok()?;
+    let names = versions.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    newest_first(names.collect())
+        .into_iter()
+        .map(|version| Path::new(VERSIONS).join(version).join("bin"))
+        .find(|bin| bin.join("initdb").exists() && bin.join("postgres").exists())
+}
+
+fn newest_first(names: Vec<String>) -> Vec<String> {
+    let mut versions: Vec<(u32, String)> = names
+        .into_iter()
+        .filter_map(|name| Some((name.parse().ok()?, name)))
+        .collect();
+    versions.sort_by(|a, b| b.cmp(a));
+    versions.into_iter().map(|(_, name)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    //! Shows the command line, and that versions are compared as numbers.
+
+    use std::path::Path;
+
+    use super::{arguments, as_user, newest_first};
+
+    #[test]
+    fn the_newest_version_comes_first_and_other_folders_not_at_all() {
+        let names = ["9", "15", "old", "16"].map(str::to_owned).to_vec();
+        assert_eq!(newest_first(names), ["16", "15", "9"]);
+    }
+
+    #[test]
+    fn the_server_is_told_its_folder_port_and_settings() {
+        let line: Vec<String> = arguments(4321, Path::new("/data"))
+            .into_iter()
+            .map(|argument| argument.into_string().unwrap())
+            .collect();
+        let line = line.join(" ");
+        assert!(line.starts_with("-D /data -c port=4321 -c listen_addresses=127.0.0.1"));
+        assert!(line.contains("-c wal_level=logical"), "{line}");
+        assert!(line.contains("-c fsync=on"), "{line}");
+    }
+
+    #[test]
+    fn only_root_changes_the_user() {
+        let count = |user| as_user(user).get_args().count();
+        assert_eq!(count(None), 2);
+        assert_eq!(count(Some("postgres")), 7);
+    }
+}
