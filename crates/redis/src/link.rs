@@ -191,11 +191,23 @@ fn pause(failures: u32, luck: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    //! Shows that pauses grow to a bound and differ by luck.
+    //! Shows that pauses grow to a bound and end with an answer, and that the late news of an old
+    //! connection's end does not end the new one.
 
     use std::time::Duration;
 
-    use super::pause;
+    use super::{Link, PAUSE_FIRST, PAUSE_MAX, pause};
+    use crate::config::RedisConfig;
+    use crate::error::Trouble;
+
+    /// Nothing is sent in these tests, so nobody has to listen.
+    fn link() -> Link {
+        Link::new(&RedisConfig::new("redis://127.0.0.1:1".parse().unwrap()))
+    }
+
+    fn number(link: &Link) -> Result<u64, Trouble> {
+        link.attempt().map(|attempt| attempt.number)
+    }
 
     #[test]
     fn pauses_grow_to_a_bound() {
@@ -208,5 +220,39 @@ mod tests {
         check(6, 1.0, 3_200);
         check(7, 1.0, 5_000);
         check(u32::MAX, 0.0, 2_500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn late_news_of_an_old_connection_is_no_news() {
+        let link = link();
+        assert_eq!(number(&link), Ok(1));
+        assert_eq!(number(&link), Ok(1), "it is shared");
+        link.failed(1, &Trouble::Lost);
+        link.failed(1, &Trouble::Lost);
+        assert_eq!(link.lock().failures, 1, "it counts once");
+        assert_eq!(number(&link), Err(Trouble::Waiting));
+        tokio::time::advance(PAUSE_FIRST).await;
+        assert_eq!(number(&link), Ok(2));
+        link.failed(1, &Trouble::Lost);
+        link.worked(1);
+        assert_eq!(number(&link), Ok(2));
+        assert_eq!(link.lock().failures, 1, "an old answer ends nothing either");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_ends_the_growth_of_the_pause() {
+        let link = link();
+        for failure in 1..10 {
+            assert_eq!(number(&link), Ok(failure));
+            link.failed(failure, &Trouble::Timeout);
+            assert_eq!(number(&link), Err(Trouble::Waiting));
+            tokio::time::advance(PAUSE_MAX).await;
+        }
+        assert_eq!(number(&link), Ok(10));
+        link.worked(10);
+        link.failed(10, &Trouble::Lost);
+        assert_eq!(number(&link), Err(Trouble::Waiting));
+        tokio::time::advance(PAUSE_FIRST).await;
+        assert_eq!(number(&link), Ok(11));
     }
 }
