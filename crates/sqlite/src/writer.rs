@@ -234,8 +234,8 @@ impl Writer {
         }
     }
 
-    /// Runs commands in one transaction, or each half in its own when that fails, so that the one at
-    /// fault fails alone in the end. Halving keeps a client who sends many of those from making
+    /// Runs commands in one transaction, or each half in its own when that fails, so that the one
+    /// at fault fails alone in the end. Halving keeps a client who sends many of those from making
     /// everybody else's commands flush one by one.
     fn attempt_parts(&mut self, group: &[Execute], results: &mut Vec<Result<Reply, Failure>>) {
         match self.attempt(group) {
