@@ -122,7 +122,7 @@ impl Bus for KafkaBus {
         let mut feed = Feed::new(Arc::clone(&self.shared))?;
         let place = |&partition| (Place { topic, partition }, start);
         let wanted: Vec<_> = partitions.iter().map(place).collect();
-        let offsets = feed.locate(wanted).await?;
+        let offsets = feed.locate(&wanted).await?;
         feed.assign(&offsets)?;
         Ok(Box::new(PlainReader(feed)))
     }

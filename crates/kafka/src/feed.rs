@@ -11,6 +11,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use futures_util::FutureExt;
@@ -21,6 +22,7 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 use tidegate_core::Partition;
 use tidegate_ports::{Batch, BusOffset, PortError, Record, Start, Topic};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
 
 use crate::bus::Shared;
 use crate::client::Context;
@@ -32,6 +34,9 @@ use crate::producer::bytes;
 /// Bytes of one batch, beside its first record: what its reader can work on without a pause that
 /// others notice.
 const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Pause before leaders are asked again.
+const ASK_PAUSE: Duration = Duration::from_millis(50);
 
 /// A partition of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -99,19 +104,30 @@ impl Feed {
         })
     }
 
-    /// Asks the leaders where these starts are. Cancellation-safe, if called with the same again.
+    /// Asks the leaders where these starts are; again for a while, as they may just be changing.
+    /// Cancellation-safe, if called with the same again.
     pub(crate) async fn locate(
         &mut self,
-        wanted: Vec<(Place, Start)>,
+        wanted: &[(Place, Start)],
     ) -> Result<Vec<(Place, i64)>, PortError> {
-        let (consumer, shared) = (&self.consumer, &self.shared);
-        let asking = self.locating.get_or_insert_with(|| {
-            let (consumer, shared) = (Arc::clone(consumer), Arc::clone(shared));
-            tokio::task::spawn_blocking(move || offsets(&consumer, &shared, &wanted))
-        });
-        let answer = asking.await;
-        self.locating = None;
-        answer.map_err(error::unavailable)?
+        let deadline = Instant::now() + self.shared.config.request_timeout;
+        loop {
+            let (consumer, shared) = (&self.consumer, &self.shared);
+            let asking = self.locating.get_or_insert_with(|| {
+                let (consumer, shared) = (Arc::clone(consumer), Arc::clone(shared));
+                let wanted = wanted.to_vec();
+                tokio::task::spawn_blocking(move || offsets(&consumer, &shared, &wanted))
+            });
+            let answer = asking.await;
+            self.locating = None;
+            match answer.map_err(error::unavailable)? {
+                Err(error) if error.is_retryable() && Instant::now() < deadline => {
+                    tracing::debug!(%error, "asking the leaders again");
+                    sleep(ASK_PAUSE).await;
+                }
+                answer => return answer,
+            }
+        }
     }
 
     /// Reads these as well, from these offsets on.

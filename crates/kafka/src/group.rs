@@ -3,11 +3,13 @@
 //! A member reads nothing: it only learns which partition numbers are its own, from the assignment
 //! of the topic of changes. Beside it a [`Feed`] reads these numbers of all the topics.
 //!
-//! The order of things is what makes an owner the only one. Revoked: first the feed forgets the
-//! partitions, then the group is answered (only now may it give them to somebody else), then the
-//! caller hears `Lost`. Assigned: first the starts are asked of the leaders and the feed is placed,
-//! then the group is answered, then the caller hears `Gained`. So librdkafka's callback only writes
-//! down what the group wants, and [`BusReader::poll`] does it.
+//! The order of things is what makes an owner the only one. Assigned: first the starts are asked of
+//! the leaders and the feed is placed, then the group is answered, then the caller hears `Gained`.
+//! Revoked: first the feed forgets the partitions, then the group is answered, then the caller hears
+//! `Lost`. The group's protocol has a second question after that, whether the rest can be taken on
+//! anew; it is answered at the caller's next poll, and only then do others get what was revoked. So
+//! librdkafka's callback only writes down what the group wants, and [`BusReader::poll`] does it.
+//! Only a member that was silent for too long is not asked.
 //!
 //! A caller that does not poll for longer than the configuration allows loses its partitions; it
 //! hears that at its next poll, and then gains what the group gives it.
@@ -236,7 +238,8 @@ impl GroupReader {
                     let place = move |&partition: &Partition| (Place { topic, partition }, start);
                     partitions.iter().map(place)
                 });
-                let offsets = self.feed.locate(wanted.collect()).await?;
+                let wanted: Vec<_> = wanted.collect();
+                let offsets = self.feed.locate(&wanted).await?;
                 // A fulfilment that failed half way is done again from here.
                 self.feed
                     .unassign(|place| partitions.contains(&place.partition))?;

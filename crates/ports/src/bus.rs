@@ -76,7 +76,8 @@ pub enum Start {
 pub enum BusEvent {
     /// These partitions are this reader's now. Groups only; comes before any record of theirs.
     Gained(Vec<Partition>),
-    /// These are no longer. No record of theirs comes after this.
+    /// These are no longer. No record of theirs comes after this. A bus may give them to another
+    /// only when this reader is polled again, and so has acted on it.
     Lost(Vec<Partition>),
     /// Records.
     Records(Batch),
