@@ -1,5 +1,6 @@
 //! The front door: a [`Bus`] on a Kafka cluster.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,8 +121,10 @@ impl Bus for KafkaBus {
             self.exists(partition)?;
         }
         let mut feed = Feed::new(Arc::clone(&self.shared))?;
-        let place = |&partition| (Place { topic, partition }, start);
-        let wanted: Vec<_> = partitions.iter().map(place).collect();
+        // Each once: leaders are not asked twice about one.
+        let partitions: BTreeSet<Partition> = partitions.iter().copied().collect();
+        let place = |partition| (Place { topic, partition }, start);
+        let wanted: Vec<_> = partitions.into_iter().map(place).collect();
         let offsets = feed.locate(&wanted).await?;
         feed.assign(&offsets)?;
         Ok(Box::new(PlainReader(feed)))

@@ -13,6 +13,8 @@ use crate::error;
 const RECORD_OVERHEAD: usize = 64 << 10;
 /// Bytes of one answer to a fetch, if no record is larger.
 const FETCH_BYTES_MAX: usize = 8 << 20;
+/// What a new producer needs to be known to the brokers, with some room.
+const PUBLISH_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// Settings on which the bus relies.
 const RESERVED: [&str; 14] = [
     "acks",
@@ -50,7 +52,8 @@ pub struct KafkaConfig {
     pub missing_topics: MissingTopics,
     /// How long a record may wait for company in a request.
     pub linger: Duration,
-    /// How long a publish waits without any progress before it is `Unavailable`.
+    /// How long a publish waits without any progress before it is `Unavailable`. At least a second:
+    /// each such failure costs a new producer, which needs half of it to be known to the brokers.
     pub publish_timeout: Duration,
     /// How long a question to the cluster may take.
     pub request_timeout: Duration,
@@ -182,6 +185,14 @@ impl KafkaConfig {
                 self.record_bytes_max
             ));
         }
+        if self.queue_bytes_max < self.message_bytes_max() {
+            return refuse(
+                "queue_bytes_max has no room for a record of record_bytes_max".to_owned(),
+            );
+        }
+        if self.publish_timeout < PUBLISH_TIMEOUT_MIN {
+            return refuse("publish_timeout is less than a second".to_owned());
+        }
         if self.poll_interval_max < self.session_timeout {
             return refuse("poll_interval_max is less than session_timeout".to_owned());
         }
@@ -251,6 +262,8 @@ impl KafkaConfig {
             .set("queued.max.messages.kbytes", kbytes(self.reader_bytes_max))
             .set("fetch.max.bytes", fetch_bytes_max.to_string())
             .set("receive.message.max.bytes", (fetch_bytes_max + RECORD_OVERHEAD).to_string())
+            // A partition that was just gained waits for the answer to the fetch before it.
+            .set("fetch.wait.max.ms", "100")
             // Fetching goes on soon after a full queue has drained or a leader was lost. The
             // defaults, 1 s and 0.5 s, would be seen on screens.
             .set("fetch.queue.backoff.ms", "5")
@@ -333,15 +346,19 @@ mod tests {
 
     #[test]
     fn impossible_numbers_are_refused() {
-        let mut config = KafkaConfig::new("127.0.0.1:9092");
-        config.partition_count = 0;
-        assert!(config.check().is_err());
-        let mut config = KafkaConfig::new("127.0.0.1:9092");
-        config.record_bytes_max = 2_000_000_000;
-        assert!(config.check().is_err());
-        let mut config = KafkaConfig::new("127.0.0.1:9092");
-        config.poll_interval_max = Duration::from_secs(1);
-        assert!(config.check().is_err());
+        let impossible: [fn(&mut KafkaConfig); 5] = [
+            |config| config.partition_count = 0,
+            |config| config.record_bytes_max = 2_000_000_000,
+            |config| config.queue_bytes_max = config.record_bytes_max,
+            |config| config.poll_interval_max = Duration::from_secs(1),
+            |config| config.publish_timeout = Duration::from_millis(999),
+        ];
+        assert!(KafkaConfig::new("127.0.0.1:9092").check().is_ok());
+        for change in impossible {
+            let mut config = KafkaConfig::new("127.0.0.1:9092");
+            change(&mut config);
+            assert!(config.check().is_err());
+        }
     }
 
     #[test]

@@ -19,7 +19,10 @@ pub(crate) fn unavailable(source: impl std::error::Error + Send + Sync + 'static
 /// The error of a call, by what can be done about it.
 pub(crate) fn from_kafka(error: KafkaError) -> PortError {
     match &error {
-        // Both say which setting it is; the first also says its value, which may be secret.
+        // A value may be secret.
+        KafkaError::ClientConfig(_, why, name, value) if !value.is_empty() => {
+            rejected(format!("{name}: {}", why.replace(value, "…")))
+        }
         KafkaError::ClientConfig(_, why, name, _) => rejected(format!("{name}: {why}")),
         KafkaError::ClientCreation(why) => rejected(why.clone()),
         _ => match error.rdkafka_error_code() {

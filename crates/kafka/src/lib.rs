@@ -15,6 +15,11 @@
 //! librdkafka is built from its bundled source: that needs a C compiler, make and zlib's headers
 //! (Debian: `apt-get install zlib1g-dev`), and OpenSSL's (`libssl-dev`) with the feature `ssl`.
 //!
+//! Rights it needs, where a cluster asks for them: to describe, read and write the topics, to read
+//! their configuration, to make them if it is to, and to read the groups whose names begin with the
+//! prefix. Leaders must not be elected from replicas that are behind (`unclean.leader.election`,
+//! off by default): records that vanish so cannot be missed by anyone.
+//!
 //! What is deliberately absent: committed offsets (a new owner is a new life and starts where the
 //! present is), transactions, automatic creation of topics, and any knowledge of what records mean.
 

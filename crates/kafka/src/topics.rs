@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataTopic;
 use tidegate_ports::{PortError, Topic};
 use tokio::time::{Instant, sleep};
 
 use crate::client::Context;
+use crate::close::{Closer, Closing};
 use crate::config::{KafkaConfig, MissingTopics, Names, Replication};
 use crate::error;
 
@@ -39,6 +40,7 @@ pub async fn ensure_topics(config: &KafkaConfig) -> Result<Vec<String>, PortErro
         .client()
         .create_with_context(Context)
         .map_err(error::from_kafka)?;
+    let admin = Closing::new(admin, &Closer::new());
     let made = match (config.missing_topics, missing.is_empty()) {
         (_, true) => Vec::new(),
         (MissingTopics::Create, false) => make(&admin, config, &names, &missing).await?,
@@ -48,22 +50,34 @@ pub async fn ensure_topics(config: &KafkaConfig) -> Result<Vec<String>, PortErro
             return Err(error::rejected(why));
         }
     };
-    let found = match missing.is_empty() {
-        true => found,
-        false => appeared(config, &names).await?,
-    };
-    for (topic, partitions) in found {
-        check_count(config, names.of(topic), partitions.unwrap_or(0))?;
-    }
+    check_counts(config, &names).await?;
     check_settings(&admin, config, &names).await?;
-    drop_elsewhere(admin).await;
     Ok(made)
 }
 
-/// Dropping an admin client joins its thread.
-async fn drop_elsewhere<T: Send + 'static>(client: T) {
-    if let Err(error) = tokio::task::spawn_blocking(move || drop(client)).await {
-        tracing::warn!(%error, "a client ended badly");
+/// Checks the numbers of partitions. Topics that were just made take a moment to appear, and
+/// partitions to have a leader.
+async fn check_counts(config: &KafkaConfig, names: &Names) -> Result<(), PortError> {
+    let deadline = Instant::now() + config.request_timeout;
+    loop {
+        let mut is_ready = true;
+        for (topic, partitions) in found(config, names).await? {
+            match partitions {
+                Some(Partitions { count, led }) => {
+                    check_count(config, names.of(topic), count)?;
+                    is_ready &= led == count;
+                }
+                None => is_ready = false,
+            }
+        }
+        if is_ready {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let what = KafkaError::MetadataFetch(RDKafkaErrorCode::LeaderNotAvailable);
+            return Err(error::unavailable(what));
+        }
+        sleep(LOOK_PAUSE).await;
     }
 }
 
@@ -79,29 +93,32 @@ fn check_count(config: &KafkaConfig, name: &str, count: usize) -> Result<(), Por
     )))
 }
 
-type Found = Vec<(Topic, Option<usize>)>;
+/// Partitions of a topic, and how many of them have a leader.
+#[derive(Debug, Clone, Copy)]
+struct Partitions {
+    count: usize,
+    led: usize,
+}
 
-/// How many partitions each topic has, if it is there. One without a leader does not count.
+type Found = Vec<(Topic, Option<Partitions>)>;
+
+/// The topics that are there.
 async fn found(config: &KafkaConfig, names: &Names) -> Result<Found, PortError> {
-    let (mut client, timeout) = (config.client(), config.request_timeout);
+    let (client, timeout) = (config.client(), config.request_timeout);
     let names = names.clone();
     let ask = move || -> Result<Found, PortError> {
-        let consumer = metadata_client(&mut client)?;
+        // A consumer without a group: one that only asks.
+        let consumer: BaseConsumer<Context> = client
+            .create_with_context(Context)
+            .map_err(error::from_kafka)?;
         let mut found = Vec::new();
         for topic in Topic::ALL {
             let name = names.of(topic);
             let metadata = consumer
                 .fetch_metadata(Some(name), timeout)
                 .map_err(error::from_kafka)?;
-            let topics = metadata.topics();
-            let it = topics.iter().find(|one| one.name() == name);
-            let partitions = it.filter(|one| one.error().is_none()).map(|one| {
-                let partitions = one.partitions().iter();
-                partitions
-                    .filter(|partition| partition.leader() >= 0)
-                    .count()
-            });
-            found.push((topic, partitions.filter(|count| *count > 0)));
+            let it = metadata.topics().iter().find(|one| one.name() == name);
+            found.push((topic, it.map(partitions).transpose()?.flatten()));
         }
         Ok(found)
     };
@@ -109,23 +126,21 @@ async fn found(config: &KafkaConfig, names: &Names) -> Result<Found, PortError> 
     answer.map_err(error::unavailable)?
 }
 
-fn metadata_client(client: &mut ClientConfig) -> Result<BaseConsumer<Context>, PortError> {
-    client
-        .create_with_context(Context)
-        .map_err(error::from_kafka)
-}
-
-/// Waits until the topics that were made have leaders everywhere.
-async fn appeared(config: &KafkaConfig, names: &Names) -> Result<Found, PortError> {
-    let deadline = Instant::now() + config.request_timeout;
-    loop {
-        let found = found(config, names).await?;
-        let count = |of: &(Topic, Option<usize>)| of.1.unwrap_or(0);
-        let wanted = config.partition_count as usize;
-        if found.iter().all(|of| count(of) >= wanted) || Instant::now() > deadline {
-            return Ok(found);
+fn partitions(topic: &MetadataTopic) -> Result<Option<Partitions>, PortError> {
+    let code = topic.error().map(RDKafkaErrorCode::from);
+    match code {
+        None => {
+            let partitions = topic.partitions();
+            let led = partitions.iter().filter(|one| one.leader() >= 0);
+            Ok(Some(Partitions {
+                count: partitions.len(),
+                led: led.count(),
+            }))
         }
-        sleep(LOOK_PAUSE).await;
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+            Ok(None)
+        }
+        Some(code) => Err(error::from_kafka(KafkaError::MetadataFetch(code))),
     }
 }
 

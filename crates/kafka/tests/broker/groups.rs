@@ -49,7 +49,8 @@ impl Members {
     }
 
     async fn start(&mut self, id: usize) {
-        let reader = self.bus.join("owners", &TOPICS).await.unwrap();
+        let joined = self.bus.join("owners", &TOPICS).await;
+        let reader = joined.expect("the broker is up");
         let task = self.tasks.spawn(run(id, reader, self.say.clone()));
         self.running.insert(id, task);
         self.held.insert(id, BTreeSet::new());

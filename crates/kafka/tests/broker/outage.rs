@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_kafka::ensure_topics;
 use tidegate_ports::{Bus, BusEvent, BusReader, PortError, Start, Topic};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -20,7 +21,7 @@ async fn batches_that_are_repeated_through_outages_leave_no_holes() {
     let proxy = Proxy::start(broker()).await;
     let mut config = config("outage");
     config.brokers = proxy.address.to_string();
-    config.publish_timeout = Duration::from_millis(500);
+    config.publish_timeout = Duration::from_millis(1_500);
     config.request_timeout = Duration::from_secs(5);
     let bus = Arc::new(connect(&config).await);
     let mut tasks = JoinSet::new();
@@ -91,8 +92,10 @@ async fn see_all(mut reader: Box<dyn BusReader>, count: u64) {
 async fn reading_is_unavailable_while_the_broker_is_away() {
     let proxy = Proxy::start(broker()).await;
     let mut config = config("away");
+    // Only what comes after may be cut short.
+    ensure_topics(&config).await.unwrap();
     config.brokers = proxy.address.to_string();
-    config.request_timeout = Duration::from_millis(500);
+    config.request_timeout = Duration::from_secs(3);
     let bus = connect(&config).await;
     proxy.cut();
     let partitions = all(&bus);

@@ -33,8 +33,8 @@ impl Proxy {
         let (host, port) = broker.rsplit_once(':').expect("host:port");
         assert_eq!(host, HOST, "the broker calls itself so");
         let port: u16 = port.parse().expect("a port");
-        let listener = TcpListener::bind((HOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = TcpListener::bind((HOST, 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
         let rewrite = Arc::new((name(port), name(address.port())));
         let link = watch::Sender::new(Link::Up);
         let mut tasks = JoinSet::new();
@@ -82,7 +82,7 @@ async fn carry(client: TcpStream, server: (&str, u16), rewrite: &(Vec<u8>, Vec<u
         return;
     };
     for socket in [&client, &server] {
-        socket.set_nodelay(true).unwrap();
+        socket.set_nodelay(true).expect("it is open");
     }
     let (mut from_client, to_client) = client.into_split();
     let (from_server, mut to_server) = server.into_split();

@@ -5,7 +5,7 @@ use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
 use tidegate_core::Partition;
 use tidegate_ports::{Bus, PortError, Record, Start, Topic};
 
-use crate::{admin, all, batch, config, connect, publish, record};
+use crate::{admin, all, batch, config, connect, number, publish, record};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_of_the_bound_is_carried_and_a_larger_one_refused() {
@@ -30,6 +30,34 @@ async fn a_record_of_the_bound_is_carried_and_a_larger_one_refused() {
     let largest = record(0, vec![7; (2 << 20) - 3]);
     publish(&bus, Topic::Diffs, vec![largest.clone()]).await;
     assert_eq!(batch(&mut *reader).await.records[0], largest);
+}
+
+/// Four publishes of four times what the queue holds: they wait for room, and each keeps its order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_makes_publishes_wait() {
+    const COUNT: usize = 400;
+    let mut config = config("full");
+    config.record_bytes_max = 100 << 10;
+    config.queue_bytes_max = 1 << 20;
+    let bus = connect(&config).await;
+    let mut reader = bus
+        .read(Topic::Diffs, &all(&bus), Start::Latest)
+        .await
+        .unwrap();
+    let records = |partition| -> Vec<_> {
+        let number = |n| format!("{n:010000}");
+        (0..COUNT).map(|n| record(partition, number(n))).collect()
+    };
+    let publish = |partition| publish(&bus, Topic::Diffs, records(partition));
+    tokio::join!(publish(0), publish(1), publish(2), publish(3));
+    let mut next = [0; 4];
+    while next != [COUNT as u64; 4] {
+        for record in batch(&mut *reader).await.records.iter() {
+            let next = &mut next[record.partition.get() as usize];
+            assert_eq!(number(record), *next);
+            *next += 1;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -62,7 +90,9 @@ async fn a_partition_that_does_not_exist_is_refused() {
 /// repeats the batch would show later commits before earlier ones.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_behind_a_record_that_the_broker_refused_is_appended() {
-    let config = config("refused");
+    let mut config = config("refused");
+    // One request for each, so that the next ones are under way when one is refused.
+    config.properties = vec![("batch.num.messages".to_owned(), "1".to_owned())];
     let bus = connect(&config).await;
     let mut reader = bus
         .read(Topic::Changes, &all(&bus), Start::Latest)
@@ -78,7 +108,6 @@ async fn nothing_behind_a_record_that_the_broker_refused_is_appended() {
     {
         altered.unwrap();
     }
-    // Incompressible enough, and one request each by size.
     let mut records: Vec<_> = (0..20).map(|n| record(0, format!("{n:04}"))).collect();
     records[10] = record(0, vec![b'x'; 20_000]);
     let refused = bus.publish(Topic::Changes, records).await;

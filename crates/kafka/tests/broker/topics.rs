@@ -13,15 +13,10 @@ use crate::{PATIENCE, admin, config, connect};
 async fn create(name: &str, partitions: i32, settings: &[(&str, &str)]) {
     let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
     topic.config = settings.to_vec();
-    for made in admin()
-        .create_topics(
-            [&topic],
-            &AdminOptions::new().operation_timeout(Some(PATIENCE)),
-        )
-        .await
-        .unwrap()
-    {
-        made.unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    let made = admin().create_topics([&topic], &options).await;
+    for made in made.expect("the broker is up") {
+        made.expect("the topic is new");
     }
 }
 
