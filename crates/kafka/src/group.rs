@@ -5,10 +5,11 @@
 //!
 //! The order of things is what makes an owner the only one. Assigned: first the starts are asked of
 //! the leaders and the feed is placed, then the group is answered, then the caller hears `Gained`.
-//! Revoked: first the feed forgets the partitions, then the group is answered, then the caller hears
-//! `Lost`. The group's protocol has a second question after that, whether the rest can be taken on
-//! anew; it is answered at the caller's next poll, and only then do others get what was revoked. So
-//! librdkafka's callback only writes down what the group wants, and [`BusReader::poll`] does it.
+//! Revoked: first the feed forgets the partitions, then the group is answered, then the caller
+//! hears `Lost`. The group's protocol has a second question after that, whether the rest can be
+//! taken on anew; it is answered at the caller's next poll, and only then do others get what was
+//! revoked. So librdkafka's callback only writes down what the group wants, and
+//! [`BusReader::poll`] does it.
 //! Only a member that was silent for too long is not asked.
 //!
 //! A caller that does not poll for longer than the configuration allows loses its partitions; it
