@@ -77,21 +77,8 @@ impl Producer {
             Failure::Silence => error::unavailable(KafkaError::MessageProduction(
                 RDKafkaErrorCode::MessageTimedOut,
             )),
-            Failure::Error(error, bytes) => self.failure(error, bytes),
+            Failure::Error(error, bytes) => refusal(error, topic, bytes),
         })
-    }
-
-    fn failure(&self, error: KafkaError, bytes: usize) -> PortError {
-        match error.rdkafka_error_code() {
-            Some(
-                RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge,
-            ) => PortError::TooLarge {
-                what: "kafka topic",
-                bytes,
-                bytes_max: self.config.record_bytes_max.min(bytes),
-            },
-            _ => error::from_kafka(error),
-        }
     }
 
     async fn send(
@@ -146,10 +133,15 @@ impl Producer {
 
     /// Takes a client out of use. When this returns, nothing waits in it any more.
     async fn withdraw(&self, client: Arc<Client>) {
-        // Else another publish was faster.
         if Arc::ptr_eq(&self.current(), &client) {
             match Client::new(&self.config, &self.closer) {
-                Ok(new) => *lock(&self.current) = new,
+                Ok(new) => {
+                    let mut current = lock(&self.current);
+                    // Else another publish was faster.
+                    if Arc::ptr_eq(&current, &client) {
+                        *current = new;
+                    }
+                }
                 // Every publish then fails, and tries this again.
                 Err(error) => tracing::warn!(%error, "no new producer"),
             }
@@ -211,6 +203,20 @@ fn outgoing<'a>(topic: &'a str, record: &'a Record) -> FutureRecord<'a, [u8], [u
         .partition(partition)
         .key(&record.key[..])
         .payload(&record.value[..])
+}
+
+/// The error of a record that was not appended. The bus has checked sizes before, so a broker that
+/// finds a record too large has another bound than at the start.
+fn refusal(error: KafkaError, topic: &str, bytes: usize) -> PortError {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge) => {
+            error::rejected(format!(
+                "the topic {topic} does not take a record of {bytes} bytes: its \
+                 max.message.bytes is lower than it was when this process began"
+            ))
+        }
+        _ => error::from_kafka(error),
+    }
 }
 
 pub(crate) fn bytes(record: &Record) -> usize {
