@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use deadpool_postgres::Object;
 use tidegate_core::{
-    CommandError, Literal, Lsn, Outcome, QueryError, Reply, TableDefinition, TableName, TenantId,
-    Value,
+    CommandError, Literal, Lsn, Outcome, QueryError, Reply, Row, TableDefinition, TableName,
+    TenantId, Value,
 };
 use tidegate_sql::{
     Dialect, POSTGRES_NAME_BYTES_MAX, PostgresRows, PostgresTable, Statement, create_table, delete,
-    insert, quoted, update,
+    insert, quoted, select_by_key, update,
 };
 
 use crate::catalog::{Catalog, Table, TableKind};
@@ -120,7 +120,7 @@ impl Writing {
                     kept(table, *column, value, &row[*column])?;
                 }
             }
-            Ok(rows)
+            self.read_back(table, rows).await
         };
         let rows = match work.await {
             Ok(rows) => rows,
@@ -134,6 +134,25 @@ impl Writing {
         let changed = !rows.is_empty();
         let schema = Arc::clone(schema);
         self.reply(Outcome::Rows { schema, rows }, changed).await
+    }
+
+    /// The rows as they are after triggers, which may have changed them once more.
+    async fn read_back(&self, table: &Table, written: Vec<Row>) -> Result<Vec<Row>, Failure> {
+        let (schema, own) = (&table.schema, &table.sql.columns);
+        if !table.has_triggers || schema.key().is_empty() {
+            return Ok(written);
+        }
+        let mut found = Vec::with_capacity(written.len());
+        for row in &written {
+            let columns = schema.key().iter().copied();
+            let key: Vec<(usize, Value)> = columns.zip(schema.key_of(row)).collect();
+            let dialect = Dialect::Postgres(&table.sql);
+            let statement = select_by_key(dialect, &table.physical, schema, &key, 1)?;
+            for row in run(&self.client, &statement.text, &statement.parameters).await? {
+                found.push(row_of(schema, own, &row, 0)?);
+            }
+        }
+        Ok(found)
     }
 
     async fn create(
