@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidegate_core::{
-    CommandError, Commit, Lsn, Row, RowChange, TableChange, Transaction, TransactionSnapshot,
-    Value, Xid,
+    CommandError, Commit, Lsn, Row, RowChange, TableChange, TableName, TenantId, Transaction,
+    TransactionSnapshot, Value, Xid,
 };
 
 use crate::catalog::Table;
@@ -29,6 +29,9 @@ pub(crate) const PREFIX: &str = "tidegate";
 
 /// Microseconds between the epoch of Unix and that of Postgres.
 const EPOCH_2000_MICROS: i64 = 946_684_800_000_000;
+
+/// The fingerprint of a change that has no rows, and so follows no schema.
+const NO_SCHEMA: u64 = 0;
 
 /// What a message was good for.
 #[derive(Debug)]
@@ -78,6 +81,8 @@ struct Open {
 pub(crate) struct Assembler {
     relations: HashMap<u32, Known>,
     open: Option<Open>,
+    /// Tables that changed in some way that no row tells of.
+    resets: Vec<(TenantId, TableName)>,
     /// A full transaction id of about now.
     near: Xid,
 }
@@ -88,6 +93,7 @@ impl Assembler {
         Self {
             relations: HashMap::new(),
             open: None,
+            resets: Vec::new(),
             near,
         }
     }
@@ -160,6 +166,11 @@ impl Assembler {
         }
     }
 
+    /// Has the pages of a table read again with the next transaction.
+    pub(crate) fn reset_next(&mut self, tenant: TenantId, table: TableName) {
+        self.resets.push((tenant, table));
+    }
+
     fn open(&mut self) -> Result<(&mut Open, &HashMap<u32, Known>), String> {
         let open = self.open.as_mut();
         let open = open.ok_or("a change stands outside of any transaction")?;
@@ -214,7 +225,11 @@ impl Assembler {
     }
 
     fn commit(&mut self, lsn: Lsn) -> Result<Committed, String> {
-        let open = self.open.take().ok_or("a commit without a beginning")?;
+        let mut open = self.open.take().ok_or("a commit without a beginning")?;
+        for (tenant, table) in self.resets.drain(..) {
+            let at = open.place(&tenant, &table, NO_SCHEMA);
+            open.tables[at].rows = None;
+        }
         let commit = Commit {
             lsn,
             xid: open.xid,
@@ -254,27 +269,27 @@ impl Open {
     /// The entry of a table, whose rows all follow one schema: after a change of it within the
     /// transaction, none is kept.
     fn table(&mut self, table: &Table) -> &mut TableChange {
-        let (tenant, name) = (&table.tenant, table.schema.table());
         let fingerprint = table.schema.fingerprint();
-        let found = self
-            .tables
-            .iter()
-            .position(|other| other.tenant == *tenant && other.table == *name);
-        let at = found.unwrap_or_else(|| {
-            self.tables.push(TableChange {
-                tenant: tenant.clone(),
-                table: name.clone(),
-                schema: fingerprint,
-                rows: Some(Vec::new()),
-            });
-            self.tables.len() - 1
-        });
+        let at = self.place(&table.tenant, table.schema.table(), fingerprint);
         let entry = &mut self.tables[at];
         if entry.schema != fingerprint {
             entry.schema = fingerprint;
             entry.rows = None;
         }
         entry
+    }
+
+    fn place(&mut self, tenant: &TenantId, table: &TableName, schema: u64) -> usize {
+        let is_it = |other: &TableChange| other.tenant == *tenant && other.table == *table;
+        self.tables.iter().position(is_it).unwrap_or_else(|| {
+            self.tables.push(TableChange {
+                tenant: tenant.clone(),
+                table: table.clone(),
+                schema,
+                rows: Some(Vec::new()),
+            });
+            self.tables.len() - 1
+        })
     }
 }
 

@@ -21,13 +21,15 @@ use crate::session::{run, text_of};
 /// Tables kept. More than a person has; past it all are looked up again.
 const TABLES_MAX: usize = 10_000;
 
-/// A digest of what a table's columns and key are.
-pub(crate) const SHAPE: &str = "(SELECT md5(\
+/// A digest of what a table's columns, key and partitions are.
+pub(crate) const SHAPE: &str = "(SELECT md5(concat_ws('|', \
      (SELECT string_agg(concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, \
      a.attgenerated), ',' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a \
-     WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped) \
-     || coalesce((SELECT i.indkey::text FROM pg_catalog.pg_index i \
-     WHERE i.indrelid = {oid} AND i.indisprimary), '')))";
+     WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped), \
+     (SELECT i.indkey::text FROM pg_catalog.pg_index i \
+     WHERE i.indrelid = {oid} AND i.indisprimary), \
+     (SELECT string_agg(p.relid::oid::text, ',' ORDER BY p.relid::oid) \
+     FROM pg_catalog.pg_partition_tree({oid}) p))))";
 
 /// A table or view.
 #[derive(Debug)]
@@ -77,6 +79,13 @@ pub(crate) enum Published {
     No,
     /// Only some of its rows or columns.
     InPart,
+}
+
+/// A table by its name, and its shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shaped {
+    pub(crate) physical: String,
+    pub(crate) shape: String,
 }
 
 /// A table as the catalog's statement gives it.
@@ -381,6 +390,26 @@ impl Catalog {
             }
         }
         Ok(table)
+    }
+
+    /// The shapes of all tables in the stream, by oid.
+    pub(crate) async fn shapes(&self, client: &Client) -> Result<HashMap<u32, Shaped>, Failure> {
+        let sql = format!(
+            "SELECT c.oid::text, c.relname::text, {} \
+             FROM pg_catalog.pg_get_publication_tables($1::text) AS p \
+             JOIN pg_catalog.pg_class c ON c.oid = p.relid \
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $2::text",
+            SHAPE.replace("{oid}", "c.oid")
+        );
+        let parameters = [Value::text(&self.publication), Value::text(&self.schema)];
+        let rows = run(client, &sql, &parameters).await?;
+        let shaped = rows.iter().filter_map(|row| {
+            let text = |column| text_of(row, column).unwrap_or_default();
+            let oid = text(0).parse().ok()?;
+            let (physical, shape) = (text(1).to_owned(), text(2).to_owned());
+            Some((oid, Shaped { physical, shape }))
+        });
+        Ok(shaped.collect())
     }
 
     fn known(&self, physical: &str) -> Option<Arc<Table>> {

@@ -137,7 +137,7 @@ impl Database for PostgresDatabase {
                 let (catalog, tenant) = (Arc::clone(&self.catalog), tenant.clone());
                 let writing = Writing { client, catalog };
                 // In a task, so that it ends well also when the caller gives up.
-                let task = tokio::spawn(async move { writing.execute(&tenant, write).await });
+                let task = tokio::spawn(async move { writing.execute(&tenant, &write).await });
                 let reply = task
                     .await
                     .map_err(|error| PortError::unavailable(WHAT, error))??;

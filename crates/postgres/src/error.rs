@@ -109,6 +109,8 @@ fn database_error(error: tokio_postgres::Error) -> DatabaseError {
         // The words of whoever wrote the trigger.
         SqlState::RAISE_EXCEPTION => CommandError::Constraint(text).into(),
         SqlState::UNDEFINED_TABLE => CommandError::UnknownTable(text).into(),
+        // Of the role of this connection, which is nothing a client can change.
+        SqlState::INSUFFICIENT_PRIVILEGE => CommandError::UnsupportedTable(text).into(),
         SqlState::UNDEFINED_COLUMN | SqlState::DATATYPE_MISMATCH => {
             CommandError::TableChanged(text).into()
         }
@@ -119,6 +121,28 @@ fn database_error(error: tokio_postgres::Error) -> DatabaseError {
             DatabaseError::Port(rejected(format!("{text}: connect to the primary")))
         }
         _ => DatabaseError::Port(rejected(text)),
+    }
+}
+
+/// Whether a statement does not fit its table any more: it was written for what was remembered of
+/// it.
+pub(crate) fn is_redefined(error: &tokio_postgres::Error) -> bool {
+    let redefined = [
+        SqlState::UNDEFINED_TABLE,
+        SqlState::UNDEFINED_COLUMN,
+        SqlState::UNDEFINED_FUNCTION,
+        SqlState::DATATYPE_MISMATCH,
+        SqlState::CANNOT_COERCE,
+        SqlState::WRONG_OBJECT_TYPE,
+    ];
+    error.code().is_some_and(|code| redefined.contains(code))
+}
+
+/// [`Failure::Stale`] for a statement that does not fit its table any more.
+pub(crate) fn stale_if_redefined(failure: Failure) -> Failure {
+    match failure {
+        Failure::Postgres(error) if is_redefined(&error) => Failure::Stale,
+        other => other,
     }
 }
 

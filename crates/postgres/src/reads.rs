@@ -11,8 +11,8 @@ use tidegate_sql::{Dialect, Statement, Window, select, select_by_key};
 use tokio_postgres::Client;
 
 use crate::aggregate::aggregate;
-use crate::catalog::{Catalog, Table};
-use crate::error::{Failure, rejected};
+use crate::catalog::{Catalog, Published, Table};
+use crate::error::{Failure, rejected, stale_if_redefined};
 use crate::key::{Promise, resolve};
 use crate::session::{row_of, run, text_of};
 use crate::visible::parse_snapshot;
@@ -44,16 +44,10 @@ impl Reading<'_> {
             limit: rows_max + 1,
             offset: 0,
         };
-        let table = self
-            .catalog
-            .table(self.client, &request.tenant, name)
-            .await?;
+        let table = self.watched(&request.tenant, name).await?;
         let read = async |table: &Table| {
             if table.schema.fingerprint() != query.schema().fingerprint() {
                 return Err(Failure::Stale);
-            }
-            if let Some(why) = &table.refusal {
-                return Err(CommandError::UnsupportedTable(why.clone()).into());
             }
             let statement = select(
                 Dialect::Postgres(&table.sql),
@@ -92,6 +86,22 @@ impl Reading<'_> {
             rows,
             complete,
         })
+    }
+
+    /// A table whose changes are in the stream.
+    async fn watched(&self, tenant: &TenantId, name: &TableName) -> Result<Arc<Table>, Failure> {
+        let mut table = self.catalog.table(self.client, tenant, name).await?;
+        if table.refusal.is_some() || table.published != Published::Yes {
+            table = self.catalog.fresh(self.client, tenant, name).await?;
+        }
+        if let Some(why) = &table.refusal {
+            return Err(CommandError::UnsupportedTable(why.clone()).into());
+        }
+        if table.published != Published::Yes {
+            let text = format!("the changes of table {name} are not in the change stream");
+            return Err(CommandError::UnsupportedTable(text).into());
+        }
+        Ok(table)
     }
 
     /// Runs a statement together with what makes its rows a snapshot: who was visible, and the end of
@@ -219,25 +229,6 @@ impl Reading<'_> {
     }
 }
 
-/// A statement that does not fit the table any more: it was written for what was remembered of it.
-fn stale_if_redefined(failure: Failure) -> Failure {
-    use tokio_postgres::error::SqlState;
-    let redefined = [
-        SqlState::UNDEFINED_TABLE,
-        SqlState::UNDEFINED_COLUMN,
-        SqlState::UNDEFINED_FUNCTION,
-        SqlState::DATATYPE_MISMATCH,
-        SqlState::CANNOT_COERCE,
-        SqlState::WRONG_OBJECT_TYPE,
-    ];
-    match failure {
-        Failure::Postgres(error) if error.code().is_some_and(|code| redefined.contains(code)) => {
-            Failure::Stale
-        }
-        other => other,
-    }
-}
-
 /// The commands that only read.
 #[derive(Debug)]
 pub(crate) enum ReadCommand {
@@ -255,6 +246,16 @@ pub(crate) enum WriteCommand {
     Update(TableName, KeySpec, Vec<(String, tidegate_core::Literal)>),
     Delete(TableName, KeySpec),
     Create(TableName, tidegate_core::TableDefinition),
+}
+
+impl WriteCommand {
+    /// The column that a row is named by, when the client gave one.
+    pub(crate) fn key_column(&self) -> Option<&str> {
+        match self {
+            Self::Update(_, key, _) | Self::Delete(_, key) => key.column.as_deref(),
+            Self::Add(..) | Self::Create(..) => None,
+        }
+    }
 }
 
 /// A command by how it is carried out.

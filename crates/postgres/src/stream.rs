@@ -9,6 +9,7 @@
 //! standby, or just for its turn), and then neither has it. So before a stream is given out, all
 //! transactions that are older than the slot have to be over.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +18,12 @@ use pgwire_replication::{Lsn as WireLsn, PgWireError, ReplicationClient};
 use tidegate_core::{Heartbeat, Lsn, Transaction, TransactionSnapshot, Xid};
 use tidegate_ports::{ChangeBatch, ChangeStream, PortError};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_postgres::Client;
 
 use crate::assemble::{Assembler, Committed, Step};
 use crate::beats::Beating;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Shaped};
 use crate::error::{WHAT, port_error, rejected, replication_error};
 use crate::pgoutput::{Message, Relation};
 use crate::session::{run, text_of};
@@ -42,6 +43,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(90);
 
 /// Between two looks at whether old transactions are over.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
+/// How often the shapes of all streamed tables are looked at.
+const SHAPES_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The oldest version whose catalog and stream have all that is needed here.
 const OLDEST_VERSION: u32 = 150_000;
@@ -116,12 +120,14 @@ pub(crate) async fn start(
             source: None,
         }
     })??;
+    let shapes = source.catalog.shapes(&source.client).await;
     let (batches, acknowledged, stream) = ChangeStream::channel(BATCHES_MAX);
     let reader = Reader {
         source,
         replication: ended,
         assembler: Assembler::new(near),
         acknowledged,
+        shapes: shapes.map_err(port_error)?,
         pending: Pending::default(),
     };
     // Ends when the stream is dropped.
@@ -162,6 +168,8 @@ struct Reader {
     replication: Ended,
     assembler: Assembler,
     acknowledged: watch::Receiver<Lsn>,
+    /// Of all streamed tables, when they were last looked at.
+    shapes: HashMap<u32, Shaped>,
     pending: Pending,
 }
 
@@ -217,6 +225,8 @@ impl Reader {
     ) -> Result<(), PortError> {
         let silence = tokio::time::sleep(SILENCE_MAX);
         tokio::pin!(silence);
+        let mut looks = tokio::time::interval(SHAPES_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let has_batch = self.pending.end.is_some();
             let may_read = !self.pending.is_full();
@@ -241,6 +251,7 @@ impl Reader {
                     }
                     Err(_) => return Ok(()),
                 },
+                _ = looks.tick(), if may_read => self.look_at_shapes().await?,
                 () = &mut silence, if may_read => return Err(broken()),
             }
         }
@@ -255,6 +266,23 @@ impl Reader {
             Step::Nothing => {}
             Step::Committed(committed) => self.pending.take(committed),
             Step::LookUp(relation) => self.look_up(relation).await?,
+        }
+        Ok(())
+    }
+
+    /// A table may be redefined, rewritten, given a partition or dropped without a change of any row.
+    /// Whatever it is, its pages are read again.
+    async fn look_at_shapes(&mut self) -> Result<(), PortError> {
+        let (catalog, client) = (&self.source.catalog, &self.source.client);
+        let shapes = catalog.shapes(client).await.map_err(port_error)?;
+        let before = std::mem::replace(&mut self.shapes, shapes);
+        for (oid, shaped) in before {
+            if self.shapes.get(&oid) == Some(&shaped) {
+                continue;
+            }
+            if let Some((tenant, table)) = catalog.tenancy.logical(&shaped.physical) {
+                self.assembler.reset_next(tenant, table);
+            }
         }
         Ok(())
     }

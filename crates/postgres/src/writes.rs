@@ -15,11 +15,11 @@ use tidegate_sql::{
 };
 
 use crate::catalog::{Catalog, Table, TableKind};
-use crate::error::{Failure, rejected};
+use crate::error::{Failure, rejected, stale_if_redefined};
 use crate::key::{Promise, column_index, resolve};
 use crate::publication::ensure_publication;
 use crate::reads::WriteCommand;
-use crate::session::{execute, row_of, run, text_of};
+use crate::session::{Texts, execute, row_of, run, text_of};
 
 /// A connection, and what is known of the tables. To be driven to its end once begun, or the
 /// connection would go back in the middle of a transaction.
@@ -33,39 +33,67 @@ impl Writing {
     pub(crate) async fn execute(
         &self,
         tenant: &TenantId,
-        command: WriteCommand,
+        command: &WriteCommand,
     ) -> Result<Reply, Failure> {
-        match command {
-            WriteCommand::Add(table, values) => {
-                let table = self.writable(tenant, &table).await?;
-                let values = typed(&table, &values)?;
-                let dialect = Dialect::Postgres(&table.sql);
-                let statement = insert(dialect, &table.physical, &table.schema, &values)?;
-                self.rows_written(&table, &statement, &values).await
+        let name = match command {
+            WriteCommand::Create(name, definition) => {
+                return self.create(tenant, name, definition).await;
             }
-            WriteCommand::Update(table, key, values) => {
-                let table = self.writable(tenant, &table).await?;
-                let key = resolve(&table, &key, Promise::OneRow)?;
+            WriteCommand::Add(name, _)
+            | WriteCommand::Update(name, ..)
+            | WriteCommand::Delete(name, _) => name,
+        };
+        let table = self.catalog.table(&self.client, tenant, name).await?;
+        // Which columns are unique may change without a trace in what is remembered.
+        let is_sure = command.key_column().is_none_or(|column| {
+            let key = table.schema.key();
+            matches!(key, [only] if *table.schema.columns()[*only].name == *column)
+        });
+        if is_sure {
+            match self.write(&table, command).await {
+                // With what was remembered the command may be refused that now makes sense. Nothing
+                // of it was done.
+                Err(Failure::Stale)
+                | Err(Failure::Command(
+                    CommandError::Query(_)
+                    | CommandError::BadCommand(_)
+                    | CommandError::UnsupportedTable(_),
+                )) => {}
+                other => return other,
+            }
+        }
+        let fresh = self.catalog.fresh(&self.client, tenant, name).await?;
+        self.write(&fresh, command).await
+    }
+
+    async fn write(&self, table: &Table, command: &WriteCommand) -> Result<Reply, Failure> {
+        writable(table)?;
+        let (physical, schema) = (&table.physical, &table.schema);
+        let dialect = Dialect::Postgres(&table.sql);
+        match command {
+            WriteCommand::Add(_, values) => {
+                let values = typed(table, values)?;
+                let statement = insert(dialect, physical, schema, &values)?;
+                self.rows_written(table, &statement, &values).await
+            }
+            WriteCommand::Update(_, key, values) => {
+                let key = resolve(table, key, Promise::OneRow)?;
                 if values.is_empty() {
                     let text = "an update needs at least one column to change";
                     return Err(CommandError::BadCommand(text.to_owned()).into());
                 }
-                let values = typed(&table, &values)?;
-                let dialect = Dialect::Postgres(&table.sql);
-                let statement = update(dialect, &table.physical, &table.schema, &key, &values)?;
-                self.rows_written(&table, &statement, &values).await
+                let values = typed(table, values)?;
+                let statement = update(dialect, physical, schema, &key, &values)?;
+                self.rows_written(table, &statement, &values).await
             }
-            WriteCommand::Delete(table, key) => {
-                let table = self.writable(tenant, &table).await?;
-                let key = resolve(&table, &key, Promise::OneRow)?;
-                let dialect = Dialect::Postgres(&table.sql);
-                let statement = delete(dialect, &table.physical, &table.schema, &key)?;
-                let deleted = execute(&self.client, &statement).await? > 0;
+            WriteCommand::Delete(_, key) => {
+                let key = resolve(table, key, Promise::OneRow)?;
+                let statement = delete(dialect, physical, schema, &key)?;
+                let deleted = execute(&self.client, &statement).await;
+                let deleted = deleted.map_err(stale_if_redefined)? > 0;
                 self.reply(Outcome::Bool(deleted), deleted).await
             }
-            WriteCommand::Create(table, definition) => {
-                self.create(tenant, &table, &definition).await
-            }
+            WriteCommand::Create(..) => Err(Failure::Stale),
         }
     }
 
@@ -88,18 +116,6 @@ impl Writing {
         Ok(lsn.ok_or_else(|| rejected("it says where its log ends in words that are not known"))?)
     }
 
-    async fn writable(&self, tenant: &TenantId, name: &TableName) -> Result<Arc<Table>, Failure> {
-        let table = self.catalog.fresh(&self.client, tenant, name).await?;
-        let what = match table.kind {
-            TableKind::Table | TableKind::Partitioned => return Ok(table),
-            TableKind::View => "view",
-            TableKind::Materialized => "materialized view",
-            TableKind::Foreign => "foreign table",
-        };
-        let text = format!("{name} is a {what}: it cannot be written to");
-        Err(CommandError::UnsupportedTable(text).into())
-    }
-
     /// Runs a statement that returns what it wrote.
     async fn rows_written(
         &self,
@@ -110,9 +126,19 @@ impl Writing {
         let (schema, own) = (&table.schema, &table.sql.columns);
         // In a transaction of its own, so that what does not fit can be undone.
         let begin = async { Ok(self.client.batch_execute("BEGIN").await?) };
-        let write = run(&self.client, &statement.text, &statement.parameters);
+        // The statement ends in what it returns; the shape is one more of these.
+        let text = format!("{}, {}", statement.text, table.shape_sql());
+        let write = async {
+            let written = run(&self.client, &text, &statement.parameters).await;
+            written.map_err(stale_if_redefined)
+        };
         let work = async {
             let ((), written) = tokio::try_join!(begin, write)?;
+            let shape_at = own.len();
+            let is_stale = |row: &Texts| text_of(row, shape_at) != Some(&table.shape);
+            if written.iter().any(is_stale) {
+                return Err(Failure::Stale);
+            }
             let rows = written.iter().map(|row| row_of(schema, own, row, 0));
             let rows = rows.collect::<Result<Vec<_>, _>>()?;
             for row in &rows {
@@ -211,6 +237,18 @@ fn not_created(name: &TableName, physical: &str, error: tokio_postgres::Error) -
         }
         _ => error.into(),
     }
+}
+
+fn writable(table: &Table) -> Result<(), CommandError> {
+    let what = match table.kind {
+        TableKind::Table | TableKind::Partitioned => return Ok(()),
+        TableKind::View => "view",
+        TableKind::Materialized => "materialized view",
+        TableKind::Foreign => "foreign table",
+    };
+    let name = table.schema.table();
+    let text = format!("{name} is a {what}: it cannot be written to");
+    Err(CommandError::UnsupportedTable(text))
 }
 
 /// Columns by index, values by the columns' types.

@@ -152,6 +152,40 @@ async fn truncated_and_redefined() {
     assert_eq!(changes(&transactions)[0].rows, None);
 }
 
+/// What changes rows without a change of any: the pages are read again, and find what is there.
+#[tokio::test]
+async fn redefined_without_a_change() {
+    let site = Site::new().await;
+    site.sql(
+        "CREATE TABLE p(id integer PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE p1(id integer PRIMARY KEY); INSERT INTO p1 VALUES (1);
+         CREATE TABLE t(id integer PRIMARY KEY, n numeric(9, 4)); INSERT INTO t VALUES (1, 0.5555)",
+    )
+    .await;
+    site.describe("t").await;
+    site.describe("p").await;
+    let mut stream = site.db.changes().await.unwrap();
+    for (sql, name) in [
+        ("ALTER TABLE t ALTER n TYPE numeric(9, 1)", "t"),
+        (
+            "ALTER TABLE p ATTACH PARTITION p1 FOR VALUES FROM (0) TO (10)",
+            "p",
+        ),
+        ("ALTER TABLE t DROP n", "t"),
+        ("DROP TABLE t", "t"),
+    ] {
+        site.sql(sql).await;
+        let transaction = loop {
+            let batch = crate::harness::next(&mut stream).await;
+            if let Some(transaction) = batch.transactions.into_iter().next() {
+                break transaction;
+            }
+        };
+        assert_eq!(transaction.tables[0].table.as_str(), name, "{sql}");
+        assert_eq!(transaction.tables[0].rows, None);
+    }
+}
+
 /// A table whose definition changed within the reader's sight, but later in the stream: rows of the
 /// older shape are not read by the newer.
 #[tokio::test]
