@@ -9,11 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
-use tokio_postgres::Client;
+use tokio::task::JoinSet;
 
 use crate::assemble::PREFIX;
-use crate::connect::Server;
+use crate::connect::{Alone, Server};
 
 /// Between two heartbeats that were asked for. Many snapshots share one.
 const SPACING: Duration = Duration::from_millis(2);
@@ -26,7 +25,8 @@ const RETRY: Duration = Duration::from_millis(500);
 pub(crate) struct Beats {
     asked: Arc<Notify>,
     streams: watch::Sender<usize>,
-    task: JoinHandle<()>,
+    /// Ends when dropped.
+    _task: JoinSet<()>,
 }
 
 /// Held by a stream; heartbeats are regular until it is dropped.
@@ -44,11 +44,12 @@ impl Beats {
     pub(crate) fn start(server: Server, interval: Duration) -> Self {
         let asked = Arc::new(Notify::new());
         let (streams, watched) = watch::channel(0);
-        let task = tokio::spawn(run(server, interval, Arc::clone(&asked), watched));
+        let mut task = JoinSet::new();
+        task.spawn(run(server, interval, Arc::clone(&asked), watched));
         Self {
             asked,
             streams,
-            task,
+            _task: task,
         }
     }
 
@@ -64,19 +65,13 @@ impl Beats {
     }
 }
 
-impl Drop for Beats {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 async fn run(
     server: Server,
     interval: Duration,
     asked: Arc<Notify>,
     mut streams: watch::Receiver<usize>,
 ) {
-    let mut client: Option<Client> = None;
+    let mut client: Option<Alone> = None;
     loop {
         let is_streaming = *streams.borrow_and_update() > 0;
         tokio::select! {
@@ -101,7 +96,7 @@ async fn run(
 
 async fn beat(
     server: &Server,
-    client: &mut Option<Client>,
+    client: &mut Option<Alone>,
 ) -> Result<(), tidegate_ports::PortError> {
     let client = match client {
         Some(client) => client,
@@ -112,6 +107,7 @@ async fn beat(
          pg_catalog.pg_current_snapshot()::text)"
     );
     client
+        .client
         .batch_execute(&sql)
         .await
         .map_err(crate::error::port_error)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use pgwire_replication::ReplicationConfig;
 use tidegate_ports::PortError;
+use tokio::task::JoinSet;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, NoTls};
 
@@ -27,6 +28,12 @@ const SETTINGS: &str = "-c TimeZone=UTC -c DateStyle=ISO,YMD -c IntervalStyle=po
      -c extra_float_digits=1 -c bytea_output=hex -c xmlbinary=base64 -c client_encoding=UTF8 \
      -c standard_conforming_strings=on -c default_transaction_isolation=read\\ committed \
      -c default_transaction_read_only=off";
+
+/// A connection outside of the pool, closed when dropped.
+pub(crate) struct Alone {
+    pub(crate) client: Client,
+    _connection: JoinSet<()>,
+}
 
 /// Where the server is, read from the address.
 #[derive(Clone)]
@@ -110,13 +117,19 @@ impl Server {
     /// A connection outside of the pool, for heartbeats and for what a stream looks up: neither may
     /// wait behind commands. Commits wait for the local disk, without which heartbeats would not be
     /// streamed, but for no standby: they have to go on while transactions are held back by one.
-    pub(crate) async fn connect_alone(&self) -> Result<Client, PortError> {
+    pub(crate) async fn connect_alone(&self) -> Result<Alone, PortError> {
         let settings = "-c synchronous_commit=local -c statement_timeout=10000";
         let config = self.with_settings(settings);
         let (client, connection) = config.connect(NoTls).await.map_err(port_error)?;
-        // Ends when the client is dropped or the connection breaks, which the client then says.
-        tokio::spawn(connection);
-        Ok(client)
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            // That the connection broke, the client says at its next use.
+            let _ = connection.await;
+        });
+        Ok(Alone {
+            client,
+            _connection: task,
+        })
     }
 
     /// How to stream a publication through a slot.

@@ -7,6 +7,8 @@ use deadpool_postgres::{Object, Pool};
 use pgwire_replication::ReplicationClient;
 use tidegate_core::{Command, Life, Reply, TableName, TableSchema, TenantId};
 use tidegate_ports::{ChangeStream, Database, DatabaseError, PortError, Snapshot, SnapshotRequest};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::beats::Beats;
 use crate::catalog::{Catalog, Published};
@@ -31,6 +33,9 @@ pub struct PostgresDatabase {
     pool: Pool,
     catalog: Arc<Catalog>,
     beats: Beats,
+    /// Streams, and writes that are under way. A write ends by itself also when this is dropped.
+    tasks: TaskTracker,
+    closed: CancellationToken,
 }
 
 impl PostgresDatabase {
@@ -65,6 +70,8 @@ impl PostgresDatabase {
             pool,
             catalog,
             beats,
+            tasks: TaskTracker::new(),
+            closed: CancellationToken::new(),
         })
     }
 
@@ -109,6 +116,12 @@ impl PostgresDatabase {
     }
 }
 
+impl Drop for PostgresDatabase {
+    fn drop(&mut self) {
+        self.closed.cancel();
+    }
+}
+
 #[async_trait]
 impl Database for PostgresDatabase {
     async fn describe(
@@ -137,7 +150,8 @@ impl Database for PostgresDatabase {
                 let (catalog, tenant) = (Arc::clone(&self.catalog), tenant.clone());
                 let writing = Writing { client, catalog };
                 // In a task, so that it ends well also when the caller gives up.
-                let task = tokio::spawn(async move { writing.execute(&tenant, &write).await });
+                let work = async move { writing.execute(&tenant, &write).await };
+                let task = self.tasks.spawn(work);
                 let reply = task
                     .await
                     .map_err(|error| PortError::unavailable(WHAT, error))??;
@@ -160,11 +174,13 @@ impl Database for PostgresDatabase {
         let replication = self.server.replication(&slot, &self.config.publication);
         let client = ReplicationClient::connect_gated(replication).await;
         let source = Source {
-            client: self.server.connect_alone().await?,
+            connection: self.server.connect_alone().await?,
             catalog: Arc::clone(&self.catalog),
             _beating: self.beats.regularly(),
             start_timeout: self.config.start_timeout,
+            closed: self.closed.clone(),
         };
-        start(source, client.map_err(replication_error)?, &slot).await
+        let client = client.map_err(replication_error)?;
+        start(source, client, &slot, &self.tasks).await
     }
 }

@@ -193,3 +193,8 @@ fn advice(text: &str) -> &'static str {
     let found = ADVICE.iter().find(|(part, _)| text.contains(part));
     found.map_or("", |(_, advice)| advice)
 }
+
+/// The error of a database that is closing.
+pub(crate) fn closing() -> PortError {
+    PortError::Gone { what: WHAT }
+}

@@ -20,11 +20,14 @@ use tidegate_ports::{ChangeBatch, ChangeStream, PortError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::assemble::{Assembler, Committed, Step};
 use crate::beats::Beating;
 use crate::catalog::{Catalog, Shaped};
-use crate::error::{WHAT, port_error, rejected, replication_error};
+use crate::connect::Alone;
+use crate::error::{WHAT, closing, port_error, rejected, replication_error};
 use crate::pgoutput::{Message, Relation};
 use crate::session::{run, text_of};
 
@@ -53,11 +56,13 @@ const OLDEST_VERSION: u32 = 150_000;
 /// What a stream is made of.
 pub(crate) struct Source {
     /// For what the stream has to ask of the server.
-    pub(crate) client: Client,
+    pub(crate) connection: Alone,
     pub(crate) catalog: Arc<Catalog>,
     /// Held until the stream ends.
     pub(crate) _beating: Beating,
     pub(crate) start_timeout: Duration,
+    /// Ends the stream when the database is dropped.
+    pub(crate) closed: CancellationToken,
 }
 
 /// Checks that the server can stream at all.
@@ -93,6 +98,7 @@ pub(crate) async fn start(
     source: Source,
     client: ReplicationClient,
     slot: &str,
+    tasks: &TaskTracker,
 ) -> Result<ChangeStream, PortError> {
     let start_timeout = source.start_timeout;
     let mut ended = Ended(client);
@@ -105,7 +111,7 @@ pub(crate) async fn start(
             .simple_query(&create)
             .await
             .map_err(replication_error)?;
-        let near = wait_for_older(&source.client).await?;
+        let near = wait_for_older(&source.connection.client).await?;
         replication.start().await.map_err(replication_error)?;
         replication
             .wait_started()
@@ -120,7 +126,7 @@ pub(crate) async fn start(
             source: None,
         }
     })??;
-    let shapes = source.catalog.shapes(&source.client).await;
+    let shapes = source.catalog.shapes(&source.connection.client).await;
     let (batches, acknowledged, stream) = ChangeStream::channel(BATCHES_MAX);
     let reader = Reader {
         source,
@@ -131,7 +137,7 @@ pub(crate) async fn start(
         pending: Pending::default(),
     };
     // Ends when the stream is dropped.
-    tokio::spawn(reader.run(batches));
+    tasks.spawn(reader.run(batches));
     Ok(stream)
 }
 
@@ -233,6 +239,7 @@ impl Reader {
             tokio::select! {
                 biased;
                 () = batches.closed() => return Ok(()),
+                () = self.source.closed.cancelled() => return Err(closing()),
                 permit = batches.reserve(), if has_batch => match (permit, self.pending.batch()) {
                     (Ok(permit), Some(batch)) => permit.send(Ok(batch)),
                     _ => return Ok(()),
@@ -273,7 +280,7 @@ impl Reader {
     /// A table may be redefined, rewritten, given a partition or dropped without a change of any row.
     /// Whatever it is, its pages are read again.
     async fn look_at_shapes(&mut self) -> Result<(), PortError> {
-        let (catalog, client) = (&self.source.catalog, &self.source.client);
+        let (catalog, client) = (&self.source.catalog, &self.source.connection.client);
         let shapes = catalog.shapes(client).await.map_err(port_error)?;
         let before = std::mem::replace(&mut self.shapes, shapes);
         for (oid, shaped) in before {
@@ -291,7 +298,7 @@ impl Reader {
         let catalog = &self.source.catalog;
         let table = match relation.schema == catalog.schema {
             true => {
-                let client = &self.source.client;
+                let client = &self.source.connection.client;
                 let found = catalog.look_up(client, &relation.name).await;
                 found.map_err(port_error)?
             }

@@ -37,7 +37,7 @@ pub fn aggregate(
         writer.push(", ");
         writer.aggregate(*aggregate, *column, table.columns[*column]);
     }
-    writer.from_filtered(name, filter);
+    writer.read_filtered(name, filter);
     writer.finish()
 }
 

@@ -70,7 +70,7 @@ pub fn select_columns(
     let mut writer = Writer::new(dialect, schema);
     writer.push("SELECT ");
     writer.columns(columns.iter().copied());
-    writer.from_filtered(table, filter);
+    writer.read_filtered(table, filter);
     writer.finish()
 }
 
@@ -86,7 +86,7 @@ pub fn count(
 ) -> Result<Statement, QueryError> {
     let mut writer = Writer::new(dialect, schema);
     writer.push("SELECT count(*)");
-    writer.from_filtered(table, filter);
+    writer.read_filtered(table, filter);
     writer.finish()
 }
 
@@ -117,7 +117,7 @@ pub fn select_by_key(
 }
 
 impl Writer<'_> {
-    pub(crate) fn from_filtered(&mut self, table: &str, filter: &Filter) {
+    pub(crate) fn read_filtered(&mut self, table: &str, filter: &Filter) {
         self.push(" FROM ");
         self.table(table);
         if !filter.is_everything() {

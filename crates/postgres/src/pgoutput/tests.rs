@@ -47,6 +47,7 @@ fn cell(text: &str) -> Cell {
 }
 
 /// Each kind of message with what it means.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn samples() -> Vec<(Vec<u8>, Message)> {
     let relation = Sample::new(b'R')
         .u32(16_385)

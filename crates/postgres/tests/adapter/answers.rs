@@ -336,7 +336,7 @@ impl Corpus {
         let expected = expected(&query, &self.rows);
         let found = read(&self.site, spec).await;
         assert!(
-            format!("{found:?}") == format!("{expected:?}"),
+            same(&found, &expected),
             "{spec:?}: {:?} not {:?}",
             ids(&found),
             ids(&expected)
@@ -349,10 +349,16 @@ impl Corpus {
         let snapshot = self.site.db.snapshot(request).await.unwrap();
         assert!(snapshot.complete || spec.limit.is_some());
         assert!(
-            format!("{:?}", &snapshot.rows[..expected.len()]) == format!("{expected:?}"),
+            same(&snapshot.rows[..expected.len()], &expected),
             "{spec:?}"
         );
     }
+}
+
+/// Whether rows are equal; a NaN is equal to itself.
+fn same(a: &[Row], b: &[Row]) -> bool {
+    let mut pairs = a.iter().zip(b).flat_map(|(a, b)| a.iter().zip(b.iter()));
+    a.len() == b.len() && pairs.all(|(a, b)| a == b || a.to_text() == b.to_text())
 }
 
 fn ids(rows: &[Row]) -> Vec<String> {

@@ -4,6 +4,10 @@
 //! makes a database of its own on it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tasks of a test end with its runtime"
+)]
 
 mod harness;
 mod naive;
