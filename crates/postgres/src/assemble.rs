@@ -1,8 +1,8 @@
 //! From the messages of the stream to whole transactions.
 //!
-//! Pure, but for one thing it asks for: when a relation's shape comes, the caller looks the table up
-//! in the catalog and gives it in. What the catalog says may be newer than the stream; a row is read
-//! only when both say the same of its columns, and else the table's pages are read again.
+//! Pure, but for one thing it asks for: when a relation's shape comes, the caller looks the table
+//! up in the catalog and gives it in. What the catalog says may be newer than the stream; a row is
+//! read only when both say the same of its columns, and else the table's pages are read again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -293,8 +293,8 @@ impl Open {
     }
 }
 
-/// Whether a relation of the stream has the columns and the key of the table. Columns that the server
-/// computes are not streamed, so with one of these it never has.
+/// Whether a relation of the stream has the columns and the key of the table. Columns that the
+/// server computes are not streamed, so with one of these it never has.
 fn agree(table: &Table, relation: &Relation) -> bool {
     let columns = table.schema.columns();
     let key = table.schema.key();

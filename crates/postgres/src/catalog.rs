@@ -128,7 +128,12 @@ pub(crate) struct RawColumn {
 }
 
 impl Table {
-    fn from_raw(raw: RawTable, schema_name: &str, tenant: TenantId, name: TableName) -> Self {
+    pub(crate) fn from_raw(
+        raw: RawTable,
+        schema_name: &str,
+        tenant: TenantId,
+        name: TableName,
+    ) -> Self {
         let at = |number: &i32| {
             raw.columns
                 .iter()

@@ -16,8 +16,8 @@ pub struct PostgresConfig {
     /// The publication whose tables are streamed; made when it is not there, and extended by tables
     /// that are asked for.
     pub publication: String,
-    /// What the names of replication slots start with. Each stream has a slot of its own, which goes
-    /// with the stream's connection.
+    /// What the names of replication slots start with. Each stream has a slot of its own, which
+    /// goes with the stream's connection.
     pub slot_prefix: String,
     /// Connections for commands and snapshots. A stream takes two more.
     pub connections: usize,

@@ -5,8 +5,9 @@
 //! the id by which the two are joined. A transaction is streamed before, or long before, any
 //! snapshot sees it, so positions in the log do not join them.
 //!
-//! Values travel as text on both ways and are read by one function ([`value`]). What is deliberately
-//! absent: any evaluation of queries other than by Postgres itself, and locks held between calls.
+//! Values travel as text on both ways and are read by one function ([`value`]). What is
+//! deliberately absent: any evaluation of queries other than by Postgres itself, and locks held
+//! between calls.
 
 mod aggregate;
 mod assemble;

@@ -17,8 +17,8 @@ const TRIES_MAX: usize = 5;
 /// general are not.
 pub(crate) async fn next_life(client: &Client) -> Result<Life, Failure> {
     const NEXT: &str = "WITH durable AS (\
-         SELECT pg_catalog.set_config('synchronous_commit', CASE s WHEN 'off' THEN 'local' ELSE s END, \
-         true) FROM pg_catalog.current_setting('synchronous_commit') AS s) \
+         SELECT pg_catalog.set_config('synchronous_commit', \
+         CASE s WHEN 'off' THEN 'local' ELSE s END, true) FROM pg_catalog.current_setting('synchronous_commit') AS s) \
          INSERT INTO tidegate.meta AS m (name, value) SELECT 'life', 1 FROM durable \
          ON CONFLICT (name) DO UPDATE SET value = m.value + 1 RETURNING value::text";
     const MAKE: &str = "CREATE SCHEMA IF NOT EXISTS tidegate; \
@@ -40,7 +40,8 @@ pub(crate) async fn next_life(client: &Client) -> Result<Life, Failure> {
             Err(error) if is_race(&error) => {}
             Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
                 let why = "the role may not make the schema tidegate, where lives are counted: \
-                           GRANT CREATE ON DATABASE, or CREATE SCHEMA tidegate AUTHORIZATION its name";
+                           GRANT CREATE ON DATABASE, or CREATE SCHEMA tidegate \
+                           AUTHORIZATION its name";
                 return Err(rejected(why).into());
             }
             Err(error) => return Err(error.into()),

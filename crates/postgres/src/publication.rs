@@ -27,7 +27,8 @@ pub(crate) async fn ensure_publication(client: &Client, name: &str) -> Result<()
             return Ok(());
         }
         return Err(rejected(format!(
-            "publication {name} leaves out some kinds of changes: ALTER PUBLICATION {} SET (publish = \
+            "publication {name} leaves out some kinds of changes: \
+             ALTER PUBLICATION {} SET (publish = \
              'insert, update, delete, truncate')",
             quoted(name)
         )));
@@ -43,7 +44,8 @@ pub(crate) async fn ensure_publication(client: &Client, name: &str) -> Result<()
         Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(()),
         Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
             Err(rejected(format!(
-                "there is no publication {name}, and the role may not make one: {create}, or GRANT CREATE ON \
+                "there is no publication {name}, and the role may not make one: \
+                 {create}, or GRANT CREATE ON \
                  DATABASE"
             )))
         }
@@ -106,7 +108,8 @@ fn not_added(
         return error.into();
     }
     let text = format!(
-        "table {name} is not in publication {}, and the role may not add it: ALTER PUBLICATION {} ADD TABLE {target}",
+        "table {name} is not in publication {}, and the role may not add it: \
+         ALTER PUBLICATION {} ADD TABLE {target}",
         catalog.publication,
         quoted(&catalog.publication),
     );

@@ -104,9 +104,9 @@ impl Reading<'_> {
         Ok(table)
     }
 
-    /// Runs a statement together with what makes its rows a snapshot: who was visible, and the end of
-    /// the log after that. One statement has one snapshot, and at least one row comes back, so that
-    /// an empty page says it too.
+    /// Runs a statement together with what makes its rows a snapshot: who was visible, and the end
+    /// of the log after that. One statement has one snapshot, and at least one row comes back, so
+    /// that an empty page says it too.
     async fn seen(&self, table: &Table, statement: &Statement) -> Result<Seen, Failure> {
         // Columns before those of the table: `page.*` begins with the mark.
         const META: usize = 5;
@@ -114,8 +114,8 @@ impl Reading<'_> {
             "SELECT pg_catalog.pg_current_snapshot()::text, \
              CASE WHEN pg_catalog.pg_is_in_recovery() THEN NULL \
              ELSE pg_catalog.pg_current_wal_insert_lsn()::text END, {}, page.is_row::text, page.* \
-             FROM (SELECT) AS one LEFT JOIN LATERAL (SELECT true AS is_row, rows.* FROM ({}) AS rows) \
-             AS page ON true",
+             FROM (SELECT) AS one LEFT JOIN LATERAL \
+             (SELECT true AS is_row, rows.* FROM ({}) AS rows) AS page ON true",
             table.shape_sql(),
             statement.text
         );

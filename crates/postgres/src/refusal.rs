@@ -35,7 +35,8 @@ fn of_kind(schema: &TableSchema, kind: TableKind, raw: &RawTable) -> Option<Stri
     }
     if raw.persistence != "p" {
         return Some(format!(
-            "table {table} is not logged, so its changes are not in the change stream: ALTER TABLE … SET LOGGED"
+            "table {table} is not logged, so its changes are not in the change stream: \
+             ALTER TABLE … SET LOGGED"
         ));
     }
     if let Some(root) = &raw.partition_of {
@@ -50,8 +51,8 @@ fn of_kind(schema: &TableSchema, kind: TableKind, raw: &RawTable) -> Option<Stri
     }
     if kind == TableKind::Partitioned && !raw.via_root {
         return Some(format!(
-            "table {table} is partitioned, and the publication tells of its partitions: ALTER PUBLICATION … \
-             SET (publish_via_partition_root = true)"
+            "table {table} is partitioned, and the publication tells of its partitions: \
+             ALTER PUBLICATION … SET (publish_via_partition_root = true)"
         ));
     }
     None
@@ -84,8 +85,9 @@ fn of_key(schema: &TableSchema, raw: &RawTable) -> Option<String> {
     };
     (!identity_tells_key).then(|| {
         format!(
-            "the change stream cannot tell which row of table {table} was changed: its replica identity does \
-             not hold the primary key (ALTER TABLE … REPLICA IDENTITY DEFAULT, or FULL if the key is deferrable)"
+            "the change stream cannot tell which row of table {table} was changed: its replica \
+             identity does not hold the primary key (ALTER TABLE … REPLICA IDENTITY DEFAULT, or \
+             FULL if the key is deferrable)"
         )
     })
 }

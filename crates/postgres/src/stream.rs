@@ -277,8 +277,8 @@ impl Reader {
         Ok(())
     }
 
-    /// A table may be redefined, rewritten, given a partition or dropped without a change of any row.
-    /// Whatever it is, its pages are read again.
+    /// A table may be redefined, rewritten, given a partition or dropped without a change of any
+    /// row. Whatever it is, its pages are read again.
     async fn look_at_shapes(&mut self) -> Result<(), PortError> {
         let (catalog, client) = (&self.source.catalog, &self.source.connection.client);
         let shapes = catalog.shapes(client).await.map_err(port_error)?;

@@ -1,5 +1,5 @@
-//! The commands that write. Each is one statement, and so one transaction; making a table is several
-//! in one.
+//! The commands that write. Each is one statement, and so one transaction; making a table is
+//! several in one.
 
 use std::cmp::Ordering;
 use std::sync::Arc;

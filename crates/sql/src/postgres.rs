@@ -1,6 +1,6 @@
-//! What Postgres needs to know of a table beside its schema: where it is, and which of its own types
-//! each column has. Two types of one [`ColumnType`](tidegate_core::ColumnType) are cast and compared
-//! in different words.
+//! What Postgres needs to know of a table beside its schema: where it is, and which of its own
+//! types each column has. Two types of one [`ColumnType`](tidegate_core::ColumnType) are cast and
+//! compared in different words.
 
 /// A type of Postgres, as far as SQL text depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 //! Two legs, neither of which needs a quiet moment. A snapshot's rows are exactly what the streamed
 //! transactions that it sees make of the empty table; and its rows, with those that it does not see
 //! applied on top, are the table at every later position of the stream. Rules that look as good
-//! (positions in the log, no list of transactions in progress, no waiting for the horizon) are tried
-//! on the same run, and must fail.
+//! (positions in the log, no list of transactions in progress, no waiting for the horizon) are
+//! tried on the same run, and must fail.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -66,8 +66,8 @@ async fn each_kind_of_change() {
     }
 }
 
-/// A value that is stored apart and was not changed is not streamed: the table is read again, unless
-/// the old row is streamed whole.
+/// A value that is stored apart and was not changed is not streamed: the table is read again,
+/// unless the old row is streamed whole.
 #[tokio::test]
 async fn large_values() {
     let site = Site::new().await;
