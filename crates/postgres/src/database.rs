@@ -174,7 +174,7 @@ impl Database for PostgresDatabase {
         let replication = self.server.replication(&slot, &self.config.publication);
         let client = ReplicationClient::connect_gated(replication).await;
         let source = Source {
-            connection: self.server.connect_alone().await?,
+            connection: Arc::new(self.server.connect_alone().await?),
             catalog: Arc::clone(&self.catalog),
             _beating: self.beats.regularly(),
             start_timeout: self.config.start_timeout,

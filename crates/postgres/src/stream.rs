@@ -18,6 +18,7 @@ use pgwire_replication::{Lsn as WireLsn, PgWireError, ReplicationClient};
 use tidegate_core::{Heartbeat, Lsn, Transaction, TransactionSnapshot, Xid};
 use tidegate_ports::{ChangeBatch, ChangeStream, PortError};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +28,7 @@ use crate::assemble::{Assembler, Committed, Step};
 use crate::beats::Beating;
 use crate::catalog::{Catalog, Shaped};
 use crate::connect::Alone;
-use crate::error::{WHAT, closing, port_error, rejected, replication_error};
+use crate::error::{Failure, WHAT, closing, port_error, rejected, replication_error};
 use crate::pgoutput::{Message, Relation};
 use crate::session::{run, text_of};
 
@@ -56,7 +57,7 @@ const OLDEST_VERSION: u32 = 150_000;
 /// What a stream is made of.
 pub(crate) struct Source {
     /// For what the stream has to ask of the server.
-    pub(crate) connection: Alone,
+    pub(crate) connection: Arc<Alone>,
     pub(crate) catalog: Arc<Catalog>,
     /// Held until the stream ends.
     pub(crate) _beating: Beating,
@@ -134,6 +135,7 @@ pub(crate) async fn start(
         assembler: Assembler::new(near),
         acknowledged,
         shapes: shapes.map_err(port_error)?,
+        look: JoinSet::new(),
         pending: Pending::default(),
     };
     // Ends when the stream is dropped.
@@ -176,6 +178,8 @@ struct Reader {
     acknowledged: watch::Receiver<Lsn>,
     /// Of all streamed tables, when they were last looked at.
     shapes: HashMap<u32, Shaped>,
+    /// The look that is under way; the stream does not wait for it.
+    look: JoinSet<Result<HashMap<u32, Shaped>, Failure>>,
     pending: Pending,
 }
 
@@ -258,7 +262,11 @@ impl Reader {
                     }
                     Err(_) => return Ok(()),
                 },
-                _ = looks.tick(), if may_read => self.look_at_shapes().await?,
+                _ = looks.tick(), if self.look.is_empty() => self.look_at_shapes(),
+                Some(shapes) = self.look.join_next() => {
+                    let shapes = shapes.map_err(|error| PortError::unavailable(WHAT, error))?;
+                    self.compare_shapes(shapes.map_err(port_error)?);
+                }
                 () = &mut silence, if may_read => return Err(broken()),
             }
         }
@@ -278,20 +286,26 @@ impl Reader {
     }
 
     /// A table may be redefined, rewritten, given a partition or dropped without a change of any
-    /// row. Whatever it is, its pages are read again.
-    async fn look_at_shapes(&mut self) -> Result<(), PortError> {
-        let (catalog, client) = (&self.source.catalog, &self.source.connection.client);
-        let shapes = catalog.shapes(client).await.map_err(port_error)?;
+    /// row. So all are looked at once in a while.
+    fn look_at_shapes(&mut self) {
+        let catalog = Arc::clone(&self.source.catalog);
+        let connection = Arc::clone(&self.source.connection);
+        self.look
+            .spawn(async move { catalog.shapes(&connection.client).await });
+    }
+
+    /// Whatever became of a table, its pages are read again.
+    fn compare_shapes(&mut self, shapes: HashMap<u32, Shaped>) {
         let before = std::mem::replace(&mut self.shapes, shapes);
         for (oid, shaped) in before {
             if self.shapes.get(&oid) == Some(&shaped) {
                 continue;
             }
-            if let Some((tenant, table)) = catalog.tenancy.logical(&shaped.physical) {
+            let owner = self.source.catalog.tenancy.logical(&shaped.physical);
+            if let Some((tenant, table)) = owner {
                 self.assembler.reset_next(tenant, table);
             }
         }
-        Ok(())
     }
 
     async fn look_up(&mut self, relation: Relation) -> Result<(), PortError> {
