@@ -1,7 +1,8 @@
 //! Creating tables.
 
-use tidegate_core::{ColumnDefinition, ColumnType, Literal, TableDefinition};
+use tidegate_core::{ColumnDefinition, ColumnType, TableDefinition};
 
+use crate::declared::{declared_type, default_value, string_literal};
 use crate::dialect::Dialect;
 use crate::writer::quoted;
 
@@ -11,16 +12,18 @@ const COLUMNS_MAX: usize = 1_000;
 /// Longest name of a column, in bytes.
 const NAME_BYTES_MAX: usize = 128;
 
-/// The statements that create a table, in order: the table, then its indexes.
+/// Where Postgres would cut a name, without an error.
+pub const POSTGRES_NAME_BYTES_MAX: usize = 63;
+
+/// The statements that create a table, in order: the table, then its indexes and its comment.
 ///
 /// # Errors
 /// A sentence on what in the definition makes no sense or is not supported.
 pub fn create_table(
-    dialect: Dialect,
+    dialect: Dialect<'_>,
     table: &str,
     definition: &TableDefinition,
 ) -> Result<Vec<String>, String> {
-    let Dialect::Sqlite = dialect;
     if definition.columns.is_empty() || definition.columns.len() > COLUMNS_MAX {
         return Err(format!("a table has 1 to {COLUMNS_MAX} columns"));
     }
@@ -30,34 +33,48 @@ pub fn create_table(
     let plans = definition
         .columns
         .iter()
-        .map(Plan::read)
+        .map(|column| Plan::read(dialect, column))
         .collect::<Result<Vec<_>, _>>()?;
     let key: Vec<&Plan<'_>> = plans.iter().filter(|plan| plan.key).collect();
     for (at, plan) in plans.iter().enumerate() {
-        if plans[..at].iter().any(|other| plan.is_named_as(other)) {
+        if plans[..at]
+            .iter()
+            .any(|other| plan.is_named_as(dialect, other))
+        {
             return Err(format!("column {:?} is defined twice", plan.name));
         }
-        if plan.numbered && (key.len() != 1 || !plan.key) {
+        let whole_key = key.len() == 1 && plan.key;
+        if dialect == Dialect::Sqlite && plan.numbered && !whole_key {
             let name = plan.name;
             return Err(format!(
                 "column {name:?} is numbered by the database, so it must be the whole primary key"
             ));
         }
     }
-    let mut parts: Vec<String> = plans.iter().map(Plan::text).collect();
-    if !key.is_empty() && !key[0].numbered {
+    let mut parts: Vec<String> = plans.iter().map(|plan| plan.text(dialect)).collect();
+    if !key.is_empty() && !key[0].is_key_in_place(dialect) {
         let names: Vec<String> = key.iter().map(|plan| quoted(plan.name)).collect();
         parts.push(format!("PRIMARY KEY ({})", names.join(", ")));
     }
-    let mut statements = vec![format!(
-        "CREATE TABLE {} ({})",
-        quoted(table),
-        parts.join(", ")
-    )];
+    let target = match dialect {
+        Dialect::Sqlite => quoted(table),
+        Dialect::Postgres(place) => format!("{}.{}", quoted(&place.schema), quoted(table)),
+    };
+    let mut statements = vec![format!("CREATE TABLE {target} ({})", parts.join(", "))];
     for plan in plans.iter().filter(|plan| plan.indexed) {
-        let index = quoted(&format!("{table}_{}_index", plan.name));
-        let (table, column) = (quoted(table), quoted(plan.name));
-        statements.push(format!("CREATE INDEX {index} ON {table} ({column})"));
+        let column = quoted(plan.name);
+        statements.push(match dialect {
+            Dialect::Sqlite => {
+                let index = quoted(&format!("{table}_{}_index", plan.name));
+                format!("CREATE INDEX {index} ON {target} ({column})")
+            }
+            // It finds a name that is free and short enough.
+            Dialect::Postgres(_) => format!("CREATE INDEX ON {target} ({column})"),
+        });
+    }
+    if let (Dialect::Postgres(_), Some(comment)) = (dialect, &definition.comment) {
+        let text = string_literal("the comment", comment)?;
+        statements.push(format!("COMMENT ON TABLE {target} IS {text}"));
     }
     Ok(statements)
 }
@@ -67,7 +84,8 @@ struct Plan<'a> {
     name: &'a str,
     declared: String,
     key: bool,
-    /// Filled with the next number when left out: SQLite's `INTEGER PRIMARY KEY`.
+    /// Filled with the next number when left out: SQLite's `INTEGER PRIMARY KEY`, an identity
+    /// column of Postgres.
     numbered: bool,
     not_null: bool,
     unique: bool,
@@ -76,15 +94,19 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn read(column: &'a ColumnDefinition) -> Result<Self, String> {
+    fn read(dialect: Dialect<'_>, column: &'a ColumnDefinition) -> Result<Self, String> {
         let name = column.name.as_str();
-        if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        let bytes_max = match dialect {
+            Dialect::Sqlite => NAME_BYTES_MAX,
+            Dialect::Postgres(_) => POSTGRES_NAME_BYTES_MAX,
+        };
+        if name.is_empty() || name.len() > bytes_max || name.chars().any(char::is_control) {
             let shown: String = name.chars().take(40).collect();
             return Err(format!(
                 "column name {shown:?} is empty, too long or holds control characters"
             ));
         }
-        let (declared, kind) = declared_type(column)?;
+        let (declared, kind) = declared_type(dialect, column)?;
         let mut plan = Self {
             name,
             declared,
@@ -103,7 +125,7 @@ impl<'a> Plan<'a> {
         for (option, value) in &column.options {
             match option.as_str() {
                 "length" | "precision" | "scale" => {}
-                "default" => plan.default = Some(default_value(name, &kind, value)?),
+                "default" => plan.default = Some(default_value(dialect, name, &kind, value)?),
                 _ => {
                     return Err(format!(
                         "option {option:?} of column {name:?} is not supported"
@@ -112,7 +134,7 @@ impl<'a> Plan<'a> {
             }
         }
         if plan.numbered {
-            plan.declared = "INTEGER".to_owned();
+            plan.number(dialect, &kind)?;
         }
         Ok(plan)
     }
@@ -136,20 +158,45 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// SQLite's names ignore case, so two that differ by case only would be one.
-    fn is_named_as(&self, other: &Self) -> bool {
-        self.name.eq_ignore_ascii_case(other.name)
+    /// Makes it one that the database numbers.
+    fn number(&mut self, dialect: Dialect<'_>, kind: &ColumnType) -> Result<(), String> {
+        match dialect {
+            Dialect::Sqlite => self.declared = "INTEGER".to_owned(),
+            Dialect::Postgres(_) if kind.integer_range().is_none() || self.default.is_some() => {
+                let name = self.name;
+                return Err(format!(
+                    "column {name:?} is numbered by the database, so it must be an integer \
+                     without a default"
+                ));
+            }
+            Dialect::Postgres(_) => self.declared.push_str(" GENERATED BY DEFAULT AS IDENTITY"),
+        }
+        Ok(())
     }
 
-    fn text(&self) -> String {
+    /// SQLite's names ignore case, so two that differ by case only would be one.
+    fn is_named_as(&self, dialect: Dialect<'_>, other: &Self) -> bool {
+        match dialect {
+            Dialect::Sqlite => self.name.eq_ignore_ascii_case(other.name),
+            Dialect::Postgres(_) => self.name == other.name,
+        }
+    }
+
+    /// Whether it says itself that it is the key.
+    fn is_key_in_place(&self, dialect: Dialect<'_>) -> bool {
+        dialect == Dialect::Sqlite && self.numbered
+    }
+
+    fn text(&self, dialect: Dialect<'_>) -> String {
         let mut text = format!("{} {}", quoted(self.name), self.declared);
-        if self.numbered {
+        let in_place = self.is_key_in_place(dialect);
+        if in_place {
             text.push_str(" PRIMARY KEY");
         }
         if self.not_null {
             text.push_str(" NOT NULL");
         }
-        if self.unique && !self.numbered {
+        if self.unique && !in_place {
             text.push_str(" UNIQUE");
         }
         if let Some(default) = &self.default {
@@ -158,105 +205,4 @@ impl<'a> Plan<'a> {
         }
         text
     }
-}
-
-/// The declared type of SQLite that reads back as the type the wire's name means, and that type.
-fn declared_type(column: &ColumnDefinition) -> Result<(String, ColumnType), String> {
-    let name = column.data_type.trim_end_matches('_').to_ascii_lowercase();
-    let (declared, kind) = match name.as_str() {
-        "text" => ("TEXT", ColumnType::Text),
-        "varchar" => ("VARCHAR", ColumnType::Text),
-        "char" => ("CHAR", ColumnType::Text),
-        // Just `UUID` would make SQLite turn digits into a number.
-        "uuid" => ("UUID TEXT", ColumnType::Text),
-        "integer" | "serial" => ("INTEGER", ColumnType::WideInteger),
-        "bigint" | "bigserial" => ("BIGINT", ColumnType::BigInt),
-        "smallint" | "smallserial" => ("SMALLINT", ColumnType::SmallInt),
-        "decimal" => ("DECIMAL", ColumnType::Numeric),
-        "numeric" => ("NUMERIC", ColumnType::Numeric),
-        "real" => ("REAL", ColumnType::Double),
-        "doubleprecision" => ("DOUBLE PRECISION", ColumnType::Double),
-        "date" => ("DATE", ColumnType::Date),
-        "timestamp" => ("TIMESTAMP", ColumnType::Timestamp),
-        "timestamptz" => ("TIMESTAMPTZ", ColumnType::Timestamp),
-        "boolean" => ("BOOLEAN", ColumnType::Boolean),
-        "bytea" => ("BLOB", ColumnType::Bytea),
-        "json" | "jsonb" => ("JSON", ColumnType::Json),
-        _ => {
-            let shown: String = column.data_type.chars().take(40).collect();
-            return Err(format!(
-                "column {:?}: type {shown:?} is not supported with SQLite",
-                column.name
-            ));
-        }
-    };
-    Ok((with_sizes(declared, column)?, kind))
-}
-
-/// Adds `(length)` or `(precision, scale)`.
-fn with_sizes(declared: &str, column: &ColumnDefinition) -> Result<String, String> {
-    let size = |option: &str| -> Result<Option<u32>, String> {
-        let Some((_, value)) = column.options.iter().find(|(name, _)| name == option) else {
-            return Ok(None);
-        };
-        match value.parse::<u32>() {
-            Ok(size) if size <= 10_000_000 => Ok(Some(size)),
-            _ => Err(format!(
-                "column {:?}: {option} is a number up to 10000000",
-                column.name
-            )),
-        }
-    };
-    let (length, precision, scale) = (size("length")?, size("precision")?, size("scale")?);
-    Ok(match (declared, length, precision, scale) {
-        ("VARCHAR" | "CHAR", Some(length), ..) => format!("{declared}({length})"),
-        ("DECIMAL" | "NUMERIC", _, Some(precision), Some(scale)) => {
-            format!("{declared}({precision},{scale})")
-        }
-        ("DECIMAL" | "NUMERIC", _, Some(precision), None) => format!("{declared}({precision})"),
-        _ => declared.to_owned(),
-    })
-}
-
-/// A default as SQL: a constant of the column's type, or the moment of writing.
-fn default_value(name: &str, kind: &ColumnType, text: &str) -> Result<String, String> {
-    let lower = text.trim().to_ascii_lowercase();
-    if lower == "null" {
-        return Ok("NULL".to_owned());
-    }
-    let now = matches!(
-        lower.as_str(),
-        "now()" | "now" | "current_timestamp" | "current_date"
-    );
-    match kind {
-        ColumnType::Timestamp if now => {
-            return Ok("(strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))".to_owned());
-        }
-        ColumnType::Date if now => return Ok("CURRENT_DATE".to_owned()),
-        _ => {}
-    }
-    let value = Literal::Text(text.to_owned())
-        .coerce(kind)
-        .map_err(|why| format!("default of column {name:?}: the column {why}"))?;
-    let plain = value.to_text().unwrap_or_default();
-    Ok(match kind {
-        ColumnType::Boolean => if plain == "true" { "1" } else { "0" }.to_owned(),
-        ColumnType::Bytea => format!("x'{}'", plain.trim_start_matches("\\x")),
-        kind if kind.integer_range().is_some() => plain,
-        ColumnType::Numeric | ColumnType::Double | ColumnType::Real
-            if plain
-                .bytes()
-                .all(|b| b.is_ascii_digit() || b == b'.' || b == b'-') =>
-        {
-            plain
-        }
-        _ => string_literal(name, &plain)?,
-    })
-}
-
-fn string_literal(name: &str, text: &str) -> Result<String, String> {
-    if text.contains('\0') {
-        return Err(format!("default of column {name:?} holds a NUL character"));
-    }
-    Ok(format!("'{}'", text.replace('\'', "''")))
 }

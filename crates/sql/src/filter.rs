@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tidegate_core::{Check, Comparison, Filter, Inclusion, Polarity, Test, TextMatch, Value};
 
-use crate::dialect::Dialect;
-use crate::keyset::comparison_text;
-use crate::writer::Writer;
+use crate::dialect::{Comparand, Dialect};
+use crate::postgres::PostgresType;
+use crate::writer::{Parameter, Writer};
 
 impl Writer<'_> {
     pub(crate) fn filter(&mut self, filter: &Filter) {
@@ -50,9 +50,7 @@ impl Writer<'_> {
 
     pub(crate) fn comparison(&mut self, column: usize, comparison: Comparison, value: &Value) {
         let parameter = self.bind_constant(value);
-        self.comparable_column(column);
-        self.push(comparison_text(comparison));
-        self.comparable_constant(column, parameter);
+        self.compared(column, comparison, parameter);
     }
 
     fn between(
@@ -85,24 +83,39 @@ impl Writer<'_> {
             // Not even NULL is in an empty list: no unknown here.
             return self.truth(polarity == Polarity::Outside);
         }
-        self.comparable_column(column);
+        // One form serves the whole list only if it serves each member.
+        let plain = |value: &&Value| self.comparand(column, Some(value));
+        let mut comparands = values.iter().map(|value| plain(&value));
+        let first = comparands.next().expect("the list is not empty");
+        let comparand =
+            comparands.find(|other| *other != first && matches!(other, Comparand::Text(_)));
+        let comparand = comparand.unwrap_or(first);
+        let parameters: Vec<Parameter> = values
+            .iter()
+            .map(|value| self.bind_constant(value))
+            .collect();
+        let narrowed = match (comparand, polarity) {
+            (Comparand::Text(own), Polarity::Inside) => self.narrow(column, own, &parameters),
+            _ => false,
+        };
+        self.comparable_column(column, comparand);
         self.push(match polarity {
             Polarity::Inside => " IN (",
             Polarity::Outside => " NOT IN (",
         });
-        for (at, value) in values.iter().enumerate() {
+        for (at, parameter) in parameters.iter().enumerate() {
             if at > 0 {
                 self.push(", ");
             }
-            let parameter = self.bind_constant(value);
-            self.comparable_constant(column, parameter);
+            self.comparable_constant(comparand, *parameter);
         }
-        self.push(")");
+        self.push(if narrowed { "))" } else { ")" });
     }
 
     fn text_match(&mut self, column: usize, kind: TextMatch, needle: &Arc<str>) {
         match self.dialect {
             Dialect::Sqlite => self.text_match_sqlite(column, kind, needle),
+            Dialect::Postgres(_) => self.text_match_postgres(column, kind, needle),
         }
     }
 
@@ -148,5 +161,33 @@ impl Writer<'_> {
                 self.parameter(parameter);
             }
         }
+    }
+
+    /// By functions that know no wildcards. The collation is said because some refuse a column's
+    /// own when it takes different bytes for equal.
+    fn text_match_postgres(&mut self, column: usize, kind: TextMatch, needle: &Arc<str>) {
+        let parameter = self.bind(Value::Text(Arc::clone(needle)));
+        let comparand = match self.comparand(column, None) {
+            text @ Comparand::Text(_) => text,
+            _ => Comparand::Text(PostgresType::Other),
+        };
+        let (before, after) = match kind {
+            TextMatch::Contains | TextMatch::NotContains => ("strpos(", ", "),
+            TextMatch::StartsWith => ("starts_with(", ", "),
+            TextMatch::EndsWith => ("right(", ""),
+        };
+        self.push(before);
+        self.comparable_column(column, comparand);
+        self.push(after);
+        if kind == TextMatch::EndsWith {
+            self.push(&format!(", {}) = ", needle.chars().count()));
+        }
+        self.comparable_constant(comparand, parameter);
+        self.push(match kind {
+            TextMatch::Contains => ") > 0",
+            TextMatch::NotContains => ") = 0",
+            TextMatch::StartsWith => ")",
+            TextMatch::EndsWith => "",
+        });
     }
 }

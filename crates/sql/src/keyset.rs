@@ -19,7 +19,7 @@ impl Writer<'_> {
     pub(crate) fn order(&mut self, order: &[OrderKey]) {
         for (at, key) in order.iter().enumerate() {
             self.push(if at == 0 { " ORDER BY " } else { ", " });
-            self.comparable_column(key.column);
+            self.ordering_column(key.column);
             self.push(match key.direction {
                 Direction::Ascending => " ASC",
                 Direction::Descending => " DESC",
@@ -66,7 +66,7 @@ impl Writer<'_> {
             Direction::Ascending => Comparison::GreaterOrEqual,
             Direction::Descending => Comparison::LessOrEqual,
         };
-        self.compared(first.key, comparison, value);
+        self.compared(first.key.column, comparison, value);
         self.push(" AND ");
     }
 
@@ -96,7 +96,7 @@ impl Writer<'_> {
                 writer.column(bound.key.column);
                 return writer.push(" IS NULL");
             };
-            writer.compared(bound.key, Comparison::Equal, value);
+            writer.compared(bound.key.column, Comparison::Equal, value);
         });
     }
 
@@ -114,7 +114,7 @@ impl Writer<'_> {
                     Direction::Descending => Comparison::Less,
                 };
                 self.push("(");
-                self.compared(bound.key, comparison, value);
+                self.compared(bound.key.column, comparison, value);
                 if nulls == Nulls::Last && self.is_nullable(column) {
                     self.push(" OR ");
                     self.column(column);
@@ -123,12 +123,6 @@ impl Writer<'_> {
                 self.push(")");
             }
         }
-    }
-
-    fn compared(&mut self, key: OrderKey, comparison: Comparison, value: Parameter) {
-        self.comparable_column(key.column);
-        self.push(comparison_text(comparison));
-        self.comparable_constant(key.column, value);
     }
 }
 

@@ -10,16 +10,21 @@
 
 #![warn(missing_docs)]
 
+mod aggregate;
 mod create;
+mod declared;
 mod dialect;
 mod filter;
 mod keyset;
+mod postgres;
 mod select;
 mod write;
 mod writer;
 
-pub use create::create_table;
+pub use aggregate::{Aggregate, aggregate};
+pub use create::{POSTGRES_NAME_BYTES_MAX, create_table};
 pub use dialect::Dialect;
+pub use postgres::{PostgresRows, PostgresTable, PostgresType};
 pub use select::{Window, count, select, select_by_key, select_columns};
 pub use write::{delete, insert, update};
 pub use writer::quoted;

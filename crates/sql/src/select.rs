@@ -21,7 +21,7 @@ pub struct Window {
 /// # Errors
 /// `BadFilter` when it holds more values than a statement can.
 pub fn select(
-    dialect: Dialect,
+    dialect: Dialect<'_>,
     table: &str,
     query: &Query,
     window: Window,
@@ -30,7 +30,7 @@ pub fn select(
     writer.push("SELECT ");
     writer.all_columns();
     writer.push(" FROM ");
-    writer.name(table);
+    writer.table(table);
     let everything = query.filter().is_everything();
     if !everything {
         writer.push(" WHERE ");
@@ -61,7 +61,7 @@ fn bounded(writer: &mut Writer<'_>, count: u64) {
 /// # Errors
 /// `BadFilter` when it holds more values than a statement can.
 pub fn select_columns(
-    dialect: Dialect,
+    dialect: Dialect<'_>,
     table: &str,
     schema: &TableSchema,
     columns: &[usize],
@@ -70,7 +70,8 @@ pub fn select_columns(
     let mut writer = Writer::new(dialect, schema);
     writer.push("SELECT ");
     writer.columns(columns.iter().copied());
-    from_filtered(writer, table, filter)
+    writer.read_filtered(table, filter);
+    writer.finish()
 }
 
 /// How many rows match.
@@ -78,27 +79,14 @@ pub fn select_columns(
 /// # Errors
 /// `BadFilter` when it holds more values than a statement can.
 pub fn count(
-    dialect: Dialect,
+    dialect: Dialect<'_>,
     table: &str,
     schema: &TableSchema,
     filter: &Filter,
 ) -> Result<Statement, QueryError> {
     let mut writer = Writer::new(dialect, schema);
     writer.push("SELECT count(*)");
-    from_filtered(writer, table, filter)
-}
-
-fn from_filtered(
-    mut writer: Writer<'_>,
-    table: &str,
-    filter: &Filter,
-) -> Result<Statement, QueryError> {
-    writer.push(" FROM ");
-    writer.name(table);
-    if !filter.is_everything() {
-        writer.push(" WHERE ");
-        writer.filter(filter);
-    }
+    writer.read_filtered(table, filter);
     writer.finish()
 }
 
@@ -107,7 +95,7 @@ fn from_filtered(
 /// # Errors
 /// `BadFilter` when it holds more values than a statement can.
 pub fn select_by_key(
-    dialect: Dialect,
+    dialect: Dialect<'_>,
     table: &str,
     schema: &TableSchema,
     key: &[(usize, Value)],
@@ -117,11 +105,11 @@ pub fn select_by_key(
     writer.push("SELECT ");
     writer.all_columns();
     writer.push(" FROM ");
-    writer.name(table);
+    writer.table(table);
     writer.where_key(key);
     for (at, column) in schema.key().iter().enumerate() {
         writer.push(if at == 0 { " ORDER BY " } else { ", " });
-        writer.comparable_column(*column);
+        writer.ordering_column(*column);
     }
     writer.push(" LIMIT ");
     bounded(&mut writer, limit);
@@ -129,6 +117,15 @@ pub fn select_by_key(
 }
 
 impl Writer<'_> {
+    pub(crate) fn read_filtered(&mut self, table: &str, filter: &Filter) {
+        self.push(" FROM ");
+        self.table(table);
+        if !filter.is_everything() {
+            self.push(" WHERE ");
+            self.filter(filter);
+        }
+    }
+
     pub(crate) fn where_key(&mut self, key: &[(usize, Value)]) {
         for (at, (column, value)) in key.iter().enumerate() {
             self.push(if at == 0 { " WHERE " } else { " AND " });

@@ -1,5 +1,5 @@
 //! The text of statements. That they mean what the engine means is shown on a real database, by
-//! `tidegate-sqlite`; here it is how they look: every name quoted, every value a parameter, no more
+//! `tidegate-sqlite` and `tidegate-postgres`; here it is how they look: every name quoted, every value a parameter, no more
 //! said than an index can follow.
 
 use std::sync::Arc;
@@ -168,4 +168,88 @@ fn writes() {
             .text
             .starts_with("INSERT INTO \"t\" DEFAULT VALUES RETURNING")
     );
+}
+
+fn postgres() -> PostgresTable {
+    PostgresTable {
+        schema: "public".to_owned(),
+        rows: PostgresRows::Own,
+        columns: vec![
+            PostgresType::BigInt,
+            PostgresType::Text,
+            PostgresType::Timestamptz,
+        ],
+    }
+}
+
+fn check_postgres(spec: &QuerySpec, own: PostgresType, after_from: &str) {
+    let query = Query::from_spec(spec, &schema(), LimitRule::READ).expect("a query");
+    let window = Window {
+        limit: 5,
+        offset: 0,
+    };
+    let mut table = postgres();
+    table.columns[1] = own;
+    let statement = select(Dialect::Postgres(&table), "x", &query, window).expect("small");
+    let expected = format!(
+        "SELECT t.\"id\"::text, t.\"a\"\"b\"::text, t.\"at\"::text \
+         FROM ONLY \"public\".\"x\" AS t{after_from}"
+    );
+    assert_eq!(statement.text, expected);
+}
+
+/// Postgres: names in an order are the table's, not the result's; constants have the column's type;
+/// text compares by its bytes, and its own index is used where it can be.
+#[test]
+fn postgres_reads() {
+    let where_ = |operator, value| QuerySpec {
+        filter: Some(test("a\"b", operator, value)),
+        order: vec![order("a\"b", Sort::AscNullsFirst)],
+        ..QuerySpec::default()
+    };
+    let text = |text: &str| Literal::Text(text.to_owned());
+    let by_text = " ORDER BY t.\"a\"\"b\" COLLATE \"C\" ASC NULLS FIRST, t.\"id\" ASC LIMIT 5";
+    check_postgres(
+        &where_(Operator::Equals, text("x")),
+        PostgresType::Text,
+        &format!(
+            " WHERE (t.\"a\"\"b\" IN ($1::text) AND t.\"a\"\"b\" COLLATE \"C\" = $1::text){by_text}"
+        ),
+    );
+    check_postgres(
+        &where_(Operator::EndsWith, text("é%")),
+        PostgresType::Text,
+        &format!(" WHERE right(t.\"a\"\"b\" COLLATE \"C\", 2) = $1::text{by_text}"),
+    );
+    let by_uuid = " ORDER BY t.\"a\"\"b\" ASC NULLS FIRST, t.\"id\" ASC LIMIT 5";
+    check_postgres(
+        &where_(
+            Operator::LessThan,
+            text("0190a6e0-1111-7abc-8def-0123456789ab"),
+        ),
+        PostgresType::Uuid,
+        &format!(" WHERE t.\"a\"\"b\" < $1::uuid{by_uuid}"),
+    );
+    check_postgres(
+        &where_(Operator::LessThan, text("019")),
+        PostgresType::Uuid,
+        &format!(" WHERE t.\"a\"\"b\"::text COLLATE \"C\" < $1::text{by_uuid}"),
+    );
+}
+
+/// Postgres: writes name columns as places, and give back what was stored as text.
+#[test]
+fn postgres_writes() {
+    let (schema, table) = (schema(), postgres());
+    let dialect = Dialect::Postgres(&table);
+    let (id, text) = ((0, Value::Int(1)), (1, Value::text("x")));
+    let statement = update(dialect, "x", &schema, &[id], std::slice::from_ref(&text));
+    assert_eq!(
+        statement.expect("small").text,
+        "UPDATE ONLY \"public\".\"x\" AS t SET \"a\"\"b\" = $1 WHERE t.\"id\" = $2::bigint \
+         RETURNING t.\"id\"::text, t.\"a\"\"b\"::text, t.\"at\"::text"
+    );
+    let statement = insert(dialect, "x", &schema, &[text]).expect("small");
+    let start = "INSERT INTO \"public\".\"x\" AS t (\"a\"\"b\") VALUES ($1) RETURNING ";
+    assert!(statement.text.starts_with(start), "{}", statement.text);
 }

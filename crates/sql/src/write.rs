@@ -11,19 +11,24 @@ use crate::writer::Writer;
 /// # Errors
 /// `BadFilter` when it holds more values than a statement can.
 pub fn insert(
-    dialect: Dialect,
+    dialect: Dialect<'_>,
     table: &str,
     schema: &TableSchema,
     values: &[(usize, Value)],
 ) -> Result<Statement, QueryError> {
     let mut writer = Writer::new(dialect, schema);
     writer.push("INSERT INTO ");
-    writer.name(table);
+    writer.table_to_fill(table);
     if values.is_empty() {
         writer.push(" DEFAULT VALUES");
     } else {
         writer.push(" (");
-        writer.columns(values.iter().map(|(column, _)| *column));
+        for (at, (column, _)) in values.iter().enumerate() {
+            if at > 0 {
+                writer.push(", ");
+            }
+            writer.column_name(*column);
+        }
         writer.push(") VALUES (");
         for (at, (_, value)) in values.iter().enumerate() {
             if at > 0 {
@@ -42,7 +47,7 @@ pub fn insert(
 /// # Errors
 /// `BadFilter` when it holds more values than a statement can.
 pub fn update(
-    dialect: Dialect,
+    dialect: Dialect<'_>,
     table: &str,
     schema: &TableSchema,
     key: &[(usize, Value)],
@@ -50,10 +55,10 @@ pub fn update(
 ) -> Result<Statement, QueryError> {
     let mut writer = Writer::new(dialect, schema);
     writer.push("UPDATE ");
-    writer.name(table);
+    writer.table(table);
     for (at, (column, value)) in values.iter().enumerate() {
         writer.push(if at == 0 { " SET " } else { ", " });
-        writer.column(*column);
+        writer.column_name(*column);
         writer.push(" = ");
         let parameter = writer.bind(value.clone());
         writer.parameter(parameter);
@@ -67,14 +72,14 @@ pub fn update(
 /// # Errors
 /// `BadFilter` when it holds more values than a statement can.
 pub fn delete(
-    dialect: Dialect,
+    dialect: Dialect<'_>,
     table: &str,
     schema: &TableSchema,
     key: &[(usize, Value)],
 ) -> Result<Statement, QueryError> {
     let mut writer = Writer::new(dialect, schema);
     writer.push("DELETE FROM ");
-    writer.name(table);
+    writer.table(table);
     writer.where_key(key);
     writer.finish()
 }

@@ -1,10 +1,11 @@
 //! Puts a statement together.
 
-use tidegate_core::{ColumnType, TableSchema, Value};
+use tidegate_core::{ColumnType, Comparison, QueryError, TableSchema, Value};
 
 use crate::dialect::{Comparand, Dialect};
+use crate::keyset::comparison_text;
+use crate::postgres::{PostgresRows, PostgresType};
 use crate::{PARAMETERS_MAX, Statement};
-use tidegate_core::QueryError;
 
 /// A name as SQL: in double quotes, its own doubled.
 #[must_use]
@@ -30,14 +31,14 @@ fn quote(text: &mut String, name: &str) {
 pub(crate) struct Parameter(usize);
 
 pub(crate) struct Writer<'a> {
-    pub(crate) dialect: Dialect,
+    pub(crate) dialect: Dialect<'a>,
     pub(crate) schema: &'a TableSchema,
     text: String,
     parameters: Vec<Value>,
 }
 
 impl<'a> Writer<'a> {
-    pub(crate) fn new(dialect: Dialect, schema: &'a TableSchema) -> Self {
+    pub(crate) fn new(dialect: Dialect<'a>, schema: &'a TableSchema) -> Self {
         let (text, parameters) = (String::with_capacity(256), Vec::new());
         Self {
             dialect,
@@ -55,18 +56,76 @@ impl<'a> Writer<'a> {
         quote(&mut self.text, name);
     }
 
+    /// The table, as what is read from or written to.
+    pub(crate) fn table(&mut self, name: &str) {
+        match self.dialect {
+            Dialect::Sqlite => self.name(name),
+            Dialect::Postgres(table) => {
+                if table.rows == PostgresRows::Own {
+                    self.push("ONLY ");
+                }
+                self.table_to_fill(name);
+            }
+        }
+    }
+
+    /// The table, as what rows are added to.
+    pub(crate) fn table_to_fill(&mut self, name: &str) {
+        match self.dialect {
+            Dialect::Sqlite => self.name(name),
+            Dialect::Postgres(table) => {
+                self.name(&table.schema);
+                self.push(".");
+                self.name(name);
+                self.push(" AS t");
+            }
+        }
+    }
+
+    /// A column as a value. Postgres takes a bare name in an order for the column of that name in
+    /// the result, which is text, so there the table stands before it.
     pub(crate) fn column(&mut self, column: usize) {
+        match self.dialect {
+            Dialect::Sqlite => {}
+            Dialect::Postgres(_) => self.push("t."),
+        }
+        self.column_name(column);
+    }
+
+    /// A column as a place to write to.
+    pub(crate) fn column_name(&mut self, column: usize) {
         let schema = self.schema;
         self.name(&schema.columns()[column].name);
     }
 
-    /// Names of columns, separated by commas.
+    /// Columns as they are returned, separated by commas.
     pub(crate) fn columns(&mut self, columns: impl IntoIterator<Item = usize>) {
         for (at, column) in columns.into_iter().enumerate() {
             if at > 0 {
                 self.push(", ");
             }
-            self.column(column);
+            self.returned(column);
+        }
+    }
+
+    /// Postgres gives text, the same as in its change stream. For a few types (`inet`) a cast to
+    /// text prints something else than the type's own output function, which `format` uses.
+    fn returned(&mut self, column: usize) {
+        match self.dialect {
+            Dialect::Sqlite => self.column(column),
+            Dialect::Postgres(table) => match table.columns[column] {
+                PostgresType::Other => {
+                    self.push("CASE WHEN ");
+                    self.column(column);
+                    self.push(" IS NOT NULL THEN format('%s', ");
+                    self.column(column);
+                    self.push(") END");
+                }
+                _ => {
+                    self.column(column);
+                    self.push("::text");
+                }
+            },
         }
     }
 
@@ -83,18 +142,93 @@ impl<'a> Writer<'a> {
         self.push(&self.dialect.placeholder(parameter.0));
     }
 
+    /// The column in the form that orders as the engine does.
+    pub(crate) fn ordering_column(&mut self, column: usize) {
+        self.comparable_column(column, self.comparand(column, None));
+    }
+
     /// The column in the form that compares as the engine does.
-    pub(crate) fn comparable_column(&mut self, column: usize) {
-        let comparand = self.comparand(column);
-        self.wrapped(comparand, |writer| writer.column(column));
-        if comparand == Comparand::Bytes {
-            self.push(self.dialect.collate_bytes());
+    pub(crate) fn comparable_column(&mut self, column: usize, comparand: Comparand) {
+        match comparand {
+            Comparand::Plain | Comparand::Cast(_) => self.column(column),
+            Comparand::Bytes => {
+                self.column(column);
+                self.push(" COLLATE BINARY");
+            }
+            Comparand::Function(function) => {
+                self.push(function);
+                self.push("(");
+                self.column(column);
+                self.push(")");
+            }
+            Comparand::Text(own) => {
+                self.column(column);
+                self.push(if own == PostgresType::Text {
+                    " COLLATE \"C\""
+                } else {
+                    "::text COLLATE \"C\""
+                });
+            }
         }
     }
 
     /// A constant in the form that compares with [`Writer::comparable_column`].
-    pub(crate) fn comparable_constant(&mut self, column: usize, parameter: Parameter) {
-        self.wrapped(self.comparand(column), |writer| writer.parameter(parameter));
+    pub(crate) fn comparable_constant(&mut self, comparand: Comparand, parameter: Parameter) {
+        match comparand {
+            Comparand::Plain | Comparand::Bytes => self.parameter(parameter),
+            Comparand::Function(function) => {
+                self.push(function);
+                self.push("(");
+                self.parameter(parameter);
+                self.push(")");
+            }
+            Comparand::Cast(own) => self.cast(parameter, own),
+            Comparand::Text(_) => self.cast(parameter, "text"),
+        }
+    }
+
+    fn cast(&mut self, parameter: Parameter, to: &str) {
+        self.parameter(parameter);
+        self.push("::");
+        self.push(to);
+    }
+
+    /// A comparison of a column with a constant that was pushed.
+    pub(crate) fn compared(&mut self, column: usize, comparison: Comparison, parameter: Parameter) {
+        let comparand = self.comparand(column, self.parameters.get(parameter.0 - 1));
+        let narrowed = match (comparand, comparison) {
+            (Comparand::Text(own), Comparison::Equal) => self.narrow(column, own, &[parameter]),
+            _ => false,
+        };
+        self.comparable_column(column, comparand);
+        self.push(comparison_text(comparison));
+        self.comparable_constant(comparand, parameter);
+        if narrowed {
+            self.push(")");
+        }
+    }
+
+    /// Opens a condition with what follows from it in the column's own collation, so that an index
+    /// of the column can be used: whatever the collation, equal bytes are equal. Says whether it
+    /// did; then it is to be closed.
+    pub(crate) fn narrow(&mut self, column: usize, own: PostgresType, to: &[Parameter]) -> bool {
+        if own == PostgresType::Other {
+            return false;
+        }
+        self.push("(");
+        self.column(column);
+        self.push(" IN (");
+        for (at, parameter) in to.iter().enumerate() {
+            if at > 0 {
+                self.push(", ");
+            }
+            self.cast(*parameter, "text");
+            if own == PostgresType::Char {
+                self.push("::bpchar");
+            }
+        }
+        self.push(") AND ");
+        true
     }
 
     pub(crate) fn bind_constant(&mut self, value: &Value) -> Parameter {
@@ -109,20 +243,8 @@ impl<'a> Writer<'a> {
         self.schema.columns()[column].nullable
     }
 
-    fn comparand(&self, column: usize) -> Comparand {
-        self.dialect.comparand(self.kind(column))
-    }
-
-    fn wrapped(&mut self, comparand: Comparand, write: impl FnOnce(&mut Self)) {
-        match comparand {
-            Comparand::Plain | Comparand::Bytes => write(self),
-            Comparand::Function(function) => {
-                self.push(function);
-                self.push("(");
-                write(self);
-                self.push(")");
-            }
-        }
+    pub(crate) fn comparand(&self, column: usize, constant: Option<&Value>) -> Comparand {
+        self.dialect.comparand(column, self.kind(column), constant)
     }
 
     /// Writes members joined by `AND` or `OR` as a balanced tree. Databases bound the depth of an

@@ -1,0 +1,72 @@
+//! Running statements on a connection.
+
+use std::pin::pin;
+
+use futures_util::TryStreamExt;
+use tidegate_core::{CommandError, QueryError, Row, TableSchema, Value};
+use tidegate_sql::{PostgresType, Statement};
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use crate::error::Failure;
+use crate::value::{Parameter, holds_nul, read_row};
+
+/// Bytes of all rows of one read. Larger replies could not be passed on, and many of them at once
+/// would not fit in memory.
+pub(crate) const ROWS_BYTES_MAX: usize = 64 << 20;
+
+/// One row of text as it came; `None` is NULL.
+pub(crate) type Texts = tokio_postgres::Row;
+
+/// Runs a statement and gives its rows, all columns of which are text.
+pub(crate) async fn run(
+    client: &Client,
+    text: &str,
+    values: &[Value],
+) -> Result<Vec<Texts>, Failure> {
+    if values.iter().any(holds_nul) {
+        let text = "Postgres holds no NUL character in text".to_owned();
+        return Err(QueryError::BadValue(text).into());
+    }
+    // The server finds the types itself: casts and target columns say them.
+    let parameters = values.iter().map(|value| (Parameter(value), Type::UNKNOWN));
+    let mut stream = pin!(client.query_typed_raw(text, parameters).await?);
+    let mut rows = Vec::new();
+    let mut bytes = 0;
+    while let Some(row) = stream.try_next().await? {
+        bytes += row.raw_size_bytes();
+        if bytes > ROWS_BYTES_MAX {
+            return Err(Failure::TooLarge(bytes));
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+/// Runs a statement that changes rows and gives their number.
+pub(crate) async fn execute(client: &Client, statement: &Statement) -> Result<u64, Failure> {
+    let values = &statement.parameters;
+    if values.iter().any(holds_nul) {
+        let text = "Postgres holds no NUL character in text".to_owned();
+        return Err(QueryError::BadValue(text).into());
+    }
+    let parameters = values.iter().map(|value| (Parameter(value), Type::UNKNOWN));
+    let mut stream = pin!(client.query_typed_raw(&statement.text, parameters).await?);
+    while stream.try_next().await?.is_some() {}
+    Ok(stream.rows_affected().unwrap_or(0))
+}
+
+/// The text of a column, or NULL.
+pub(crate) fn text_of(row: &Texts, column: usize) -> Option<&str> {
+    row.try_get::<_, Option<&str>>(column).ok().flatten()
+}
+
+/// Reads a row whose columns from `first` on are the table's.
+pub(crate) fn row_of(
+    schema: &TableSchema,
+    own: &[PostgresType],
+    row: &Texts,
+    first: usize,
+) -> Result<Row, CommandError> {
+    read_row(schema, own, |at| text_of(row, first + at))
+}
