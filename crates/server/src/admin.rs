@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tidegate_gateway::HttpReply;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,8 +30,39 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A pause after an accept that failed, which mostly means that file handles ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Gives the body of `/health`.
-pub(crate) type Health = Arc<dyn Fn() -> String + Send + Sync>;
+/// Gives the body of `/health`: the gateway's, once this process has one. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Health {
+    started: Instant,
+    gateway: Arc<OnceLock<GatewayHealth>>,
+}
+
+type GatewayHealth = Arc<dyn Fn() -> String + Send + Sync>;
+
+impl Health {
+    pub(crate) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            gateway: Arc::default(),
+        }
+    }
+
+    /// From now on the gateway answers.
+    pub(crate) fn hand_to(&self, gateway: GatewayHealth) {
+        // A process has one gateway, which is built once.
+        let _ = self.gateway.set(gateway);
+    }
+
+    fn body(&self) -> String {
+        match self.gateway.get() {
+            Some(gateway) => gateway(),
+            None => {
+                let uptime = self.started.elapsed().as_secs_f64();
+                format!(r#"{{"status":"healthy","uptime":{uptime:.3}}}"#)
+            }
+        }
+    }
+}
 
 /// The bound address.
 pub(crate) struct Admin {
@@ -54,6 +86,11 @@ impl Admin {
             site,
             health,
         })
+    }
+
+    /// The address that was bound.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        self.listener.local_addr().ok()
     }
 
     /// Serves until it is told to stop. What is being answered then is cut off: machines ask again.
@@ -89,7 +126,7 @@ async fn serve(socket: TcpStream, site: Site, health: Health) {
                 status: 200,
                 content_type: "application/json",
                 headers: Vec::new(),
-                body: health().into(),
+                body: health.body().into(),
             }),
             path => site.machine_answer(path),
         };

@@ -17,7 +17,7 @@ pub(crate) struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Runs the server: everything in one process, over a SQLite file
+    /// Runs the server: everything in one process over a SQLite file, or some parts of a cluster
     Serve(SettingFlags),
     /// Prints the effective configuration and where each value comes from
     Config(SettingFlags),

@@ -3,10 +3,13 @@
 //! Nothing is bound, opened or written before all of it is known to be right. A bad value ends the
 //! program with code 64 and one sentence: which key, from where, and what is allowed.
 
+mod addresses;
 mod dotenv;
 mod error;
 mod keys;
 mod layers;
+mod old;
+mod seams;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -18,6 +21,13 @@ use std::time::Duration;
 use tidegate_core::Tenancy;
 use tidegate_gateway::{Auth, JwtAlgorithm, JwtConfig};
 
+#[cfg(feature = "kafka")]
+pub(crate) use addresses::KafkaAddress;
+#[cfg(feature = "postgres")]
+pub(crate) use addresses::PostgresAddress;
+#[cfg(feature = "redis")]
+pub(crate) use addresses::RedisAddress;
+pub(crate) use addresses::{BusAddress, CacheAddress, DatabaseAddress, Role, Roles};
 pub(crate) use error::ConfigError;
 pub(crate) use keys::{Allowed, Key};
 pub(crate) use layers::{Flags, Inputs, Settings};
@@ -28,8 +38,12 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) data: PathBuf,
-    /// The file of the SQLite database.
-    pub(crate) database: PathBuf,
+    pub(crate) bus: BusAddress,
+    pub(crate) cache: CacheAddress,
+    pub(crate) database: DatabaseAddress,
+    /// The database as it may be shown.
+    pub(crate) database_shown: String,
+    pub(crate) roles: Roles,
     pub(crate) tenancy: Tenancy,
     pub(crate) auth: Auth,
     pub(crate) shards: usize,
@@ -37,9 +51,37 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) sqlite_readers: usize,
     pub(crate) sqlite_timeout: Duration,
+    #[cfg_attr(
+        not(any(feature = "kafka", feature = "redis", feature = "postgres")),
+        expect(dead_code, reason = "only adapters read it, and this build has none")
+    )]
+    pub(crate) engines: Engines,
     pub(crate) drain: Duration,
     pub(crate) log: LogSettings,
     pub(crate) demo: Option<DemoSettings>,
+}
+
+/// What the engines of a cluster are told beside their addresses.
+#[derive(Debug)]
+#[cfg_attr(
+    not(all(feature = "kafka", feature = "redis", feature = "postgres")),
+    expect(
+        dead_code,
+        reason = "only the adapters read it, and this build lacks some"
+    )
+)]
+pub(crate) struct Engines {
+    /// Nothing is as many as the brokers make by themselves.
+    pub(crate) kafka_replication: Option<u16>,
+    pub(crate) kafka_topic_prefix: String,
+    pub(crate) kafka_properties: Vec<(String, String)>,
+    pub(crate) redis_key_prefix: String,
+    pub(crate) redis_retention: Duration,
+    pub(crate) postgres_schema: String,
+    pub(crate) postgres_publication: String,
+    pub(crate) postgres_slot: String,
+    pub(crate) postgres_connections: usize,
+    pub(crate) postgres_timeout: Duration,
 }
 
 /// Bounds of the parts; the table of keys says what each is for.
@@ -91,17 +133,20 @@ pub(crate) enum DemoPace {
 impl Config {
     /// Reads what the settings say.
     pub(crate) fn of(settings: &Settings) -> Result<Self, ConfigError> {
-        refuse_other_adapters(settings)?;
         let listen = settings.address(Key::Listen)?;
         let auth = auth(settings, listen)?;
         let tenancies = [("prefix", Tenancy::Prefix), ("single", Tenancy::Single)];
         let tenancy = settings.choice(Key::Tenancy, &tenancies)?;
         settings.choice(Key::Pages, &[("processor", ())])?;
-        Ok(Self {
+        let config = Self {
             listen,
             admin: settings.optional_address(Key::Admin)?,
             data: settings.path(Key::Data)?,
-            database: database(settings)?,
+            bus: seams::bus(settings)?,
+            cache: seams::cache(settings)?,
+            database: seams::database(settings)?,
+            database_shown: seams::database_shown(settings),
+            roles: seams::roles(settings)?,
             tenancy,
             auth,
             shards: settings.count(Key::Shards)?,
@@ -109,45 +154,18 @@ impl Config {
             limits: limits(settings)?,
             sqlite_readers: settings.count(Key::SqliteReaders)?,
             sqlite_timeout: Duration::from_secs(settings.number(Key::SqliteTimeoutSeconds)?),
+            engines: seams::engines(settings)?,
             drain: Duration::from_secs(settings.number(Key::DrainSeconds)?),
             log: log(settings)?,
             demo: demo(settings, tenancy)?,
-        })
+        };
+        seams::refuse_what_does_not_go_together(settings, &config)?;
+        Ok(config)
     }
-}
 
-/// The keys whose other values need an adapter or a role that is not part of this version.
-fn refuse_other_adapters(settings: &Settings) -> Result<(), ConfigError> {
-    let only = [
-        (Key::Bus, "memory:"),
-        (Key::Cache, "memory:"),
-        (Key::Roles, "all"),
-    ];
-    for (key, word) in only {
-        if settings.text(key) != word {
-            let why = format!(
-                "which this version cannot run; allowed is {word} (set {}={word} to overrule it)",
-                key.variable()
-            );
-            return Err(settings.conflict(key, why));
-        }
-    }
-    Ok(())
-}
-
-fn database(settings: &Settings) -> Result<PathBuf, ConfigError> {
-    let Some(text) = settings.optional_text(Key::Database) else {
-        return Ok(settings.path(Key::Data)?.join("tidegate.db"));
-    };
-    match text.strip_prefix("sqlite:") {
-        Some("" | ":memory:") => Err(settings.refused(Key::Database)),
-        Some(file) => Ok(PathBuf::from(file)),
-        None if text.starts_with("postgres") => {
-            let why = "which this version cannot use; allowed is sqlite: and a file \
-                       (set TIDEGATE_DATABASE to overrule it)";
-            Err(settings.conflict(Key::Database, why))
-        }
-        None => Err(settings.refused(Key::Database)),
+    /// What is allowed and yet seldom meant.
+    pub(crate) fn warning(&self) -> Option<&'static str> {
+        seams::warning(self)
     }
 }
 

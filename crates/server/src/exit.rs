@@ -20,6 +20,8 @@ pub(crate) enum Exit {
     CannotCreate = 73,
     /// The gateway does not allow it.
     Refused = 77,
+    /// An engine of the cluster is there and refuses: it is not set up for this.
+    Rejected = 78,
 }
 
 impl From<Exit> for ExitCode {
@@ -51,5 +53,37 @@ impl fmt::Display for Failure {
 impl From<crate::config::ConfigError> for Failure {
     fn from(error: crate::config::ConfigError) -> Self {
         Self::new(Exit::Config, error.to_string())
+    }
+}
+
+/// An error with all that caused it, as one sentence.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut sentence = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Some errors repeat their cause in their own text.
+        let text = error.to_string();
+        if !sentence.contains(&text) {
+            sentence.push_str(": ");
+            sentence.push_str(&text);
+        }
+        cause = error.source();
+    }
+    sentence
+}
+
+#[cfg(test)]
+mod tests {
+    //! Shows that a sentence holds every cause, and none twice.
+
+    use super::causes;
+
+    #[test]
+    fn causes_are_said_once() {
+        let inner = std::io::Error::other("the disk is gone");
+        let outer = tidegate_ports::PortError::unavailable("the bus", inner);
+        assert_eq!(causes(&outer), "the bus is unavailable: the disk is gone");
+        let plain = std::io::Error::other("the disk is gone");
+        assert_eq!(causes(&plain), "the disk is gone");
     }
 }

@@ -1,4 +1,5 @@
-//! The program `tidegate`: one binary with everything embedded.
+//! The program `tidegate`: one binary for one process with everything embedded, for a cluster, and
+//! for all between them.
 
 mod admin;
 mod cli;
@@ -8,6 +9,7 @@ mod config;
 mod demo;
 mod exit;
 mod readiness;
+mod seams;
 mod site;
 mod system;
 mod telemetry;

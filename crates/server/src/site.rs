@@ -149,7 +149,12 @@ mod tests {
     use tidegate_gateway::{HttpReply, HttpRequest};
 
     use super::Site;
+    use crate::config::Roles;
     use crate::readiness::{Part, Readiness};
+
+    fn readiness(roles: &str) -> Readiness {
+        Readiness::new(&Roles::parse(roles).expect("roles"))
+    }
 
     fn site(readiness: &Readiness) -> Site {
         let recorder = PrometheusBuilder::new().build_recorder();
@@ -170,7 +175,7 @@ mod tests {
 
     #[test]
     fn the_console_is_served_with_its_types_and_its_policy() {
-        let site = site(&Readiness::default());
+        let site = site(&readiness("all"));
         let index = get(&site, "/", None).expect("always there");
         assert_eq!(index.status, 200);
         assert_eq!(index.content_type, "text/html; charset=utf-8");
@@ -187,7 +192,7 @@ mod tests {
 
     #[test]
     fn nothing_else_is_served() {
-        let site = site(&Readiness::default());
+        let site = site(&readiness("all"));
         for path in [
             "/nothing.js",
             "/../package.json",
@@ -204,13 +209,20 @@ mod tests {
 
     #[test]
     fn readiness_is_a_status_and_names_what_is_missing() {
-        let readiness = Readiness::default();
+        let readiness = readiness("all");
         let site = site(&readiness);
-        for part in [Part::Database, Part::Relay, Part::Processor] {
+        for part in [
+            Part::Bus,
+            Part::Database,
+            Part::Relay,
+            Part::Processor,
+            Part::Cache,
+        ] {
             readiness.set(part);
         }
         let reply = get(&site, "/ready", None).expect("always there");
-        let parts = "{\"database\":true,\"relay\":true,\"processor\":true,\"gateway\":false}";
+        let parts = "{\"bus\":true,\"cache\":true,\"database\":true,\"relay\":true,\
+                     \"processor\":true,\"gateway\":false}";
         assert_eq!(reply.status, 503);
         assert_eq!(reply.body, format!("{{\"ready\":false,\"parts\":{parts}}}"));
         readiness.set(Part::Gateway);
@@ -220,10 +232,26 @@ mod tests {
         );
     }
 
+    /// A process waits for its own parts only.
+    #[test]
+    fn readiness_is_of_the_roles() {
+        let readiness = readiness("processor");
+        let site = site(&readiness);
+        for part in [Part::Bus, Part::Cache, Part::Database] {
+            readiness.set(part);
+        }
+        let status = || get(&site, "/ready", None).expect("always there").status;
+        assert_eq!(status(), 503);
+        readiness.set(Part::Processor);
+        assert_eq!(status(), 200);
+        let parts = "{\"bus\":true,\"cache\":true,\"database\":true,\"processor\":true}";
+        assert!(readiness.json().contains(parts), "{}", readiness.json());
+    }
+
     /// Clients see what is measured, unless machines have an address of their own.
     #[test]
     fn metrics_are_text() {
-        let site = site(&Readiness::default());
+        let site = site(&readiness("all"));
         let reply = get(&site, "/metrics", None).expect("always there");
         assert!(reply.content_type.starts_with("text/plain; version="));
         let request = HttpRequest {

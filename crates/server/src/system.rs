@@ -1,11 +1,11 @@
-//! The embedded system: every part in this process, over a bus and a cache in memory and a SQLite
-//! file.
+//! What runs in this process: the parts of its roles, over the seams that the configuration names.
 //!
 //! Each part is a task that this owner joins. One that ends before it was told to has failed, and
 //! ends the process: what it would have kept is no longer kept. Clients are sent away before
-//! anything behind the gateway stops.
+//! anything behind the gateway stops. Which adapters are behind the seams is known in `seams` only,
+//! and no part can tell.
 
-use std::path::Path;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,49 +16,41 @@ use tidegate_gateway::{
     Gateway, GatewayConfig, GatewayError, GatewayLimits, GatewayPorts, HistoryLimits, HttpHook,
     OutboxLimits,
 };
-use tidegate_ports::{
-    Bus, Database, HotCache, MemoryBus, MemoryBusLimits, MemoryCache, MemoryCacheLimits,
-};
+use tidegate_ports::Database;
 use tidegate_processor::Processor;
-use tidegate_sqlite::{OpenError, SqliteConfig, SqliteDatabase};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Health};
 use crate::clock;
-use crate::config::{Config, DemoSettings};
+use crate::config::{Config, DemoSettings, Role};
 use crate::demo;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, causes};
 use crate::readiness::{Part, Readiness};
+use crate::seams::{self, Closing, Seams, port_failure, until_available};
 use crate::site::Site;
 use crate::telemetry;
 
 /// Everything that runs.
 pub(crate) struct System {
     parts: JoinSet<Ended>,
-    /// Stops the gateway, and so the sessions.
-    front: CancellationToken,
+    /// Stops the gateway, and so the sessions; nothing when there is none here.
+    front: Option<CancellationToken>,
     /// Stops what is behind it.
     behind: CancellationToken,
     readiness: Readiness,
-    relayed: watch::Receiver<Lsn>,
+    /// Follows the relay; nothing when there is none here.
+    relayed: Option<watch::Receiver<Lsn>>,
     drain: Duration,
+    closing: Closing,
     pub(crate) greeting: String,
 }
 
 /// How a part ended.
 struct Ended {
     name: &'static str,
-    outcome: Result<(), String>,
-}
-
-/// The seams of the embedded system.
-#[derive(Clone)]
-struct Seams {
-    bus: Arc<dyn Bus>,
-    cache: Arc<dyn HotCache>,
-    database: Arc<dyn Database>,
+    outcome: Result<(), Failure>,
 }
 
 impl System {
@@ -66,55 +58,69 @@ impl System {
     pub(crate) async fn start(config: Config) -> Result<Self, Failure> {
         let metrics = telemetry::start_measuring()
             .map_err(|error| Failure::new(Exit::Failed, format!("cannot measure: {error}")))?;
-        let readiness = Readiness::default();
-        let sqlite = open_database(&config).await?;
-        readiness.set(Part::Database);
-        let seams = Seams {
-            bus: Arc::new(MemoryBus::new(bus_limits(&config))),
-            cache: Arc::new(MemoryCache::new(cache_limits(&config))),
-            database: sqlite.clone(),
-        };
+        let readiness = Readiness::new(&config.roles);
         let site = Site::new(readiness.clone(), metrics.clone());
-        // Bound before the demo's rows are made: a port in use is said at once.
-        let gateway = build_gateway(&config, &site, &seams)?;
-        let admin = match config.admin {
-            Some(address) => Some(Admin::bind(address, site, gateway.health()).await?),
-            None => None,
-        };
-        if let Some(demo) = config.demo {
-            let prepared = demo::prepare(&*sqlite, demo.orders).await;
-            prepared.map_err(|error| demo_failure(&config.database, &error))?;
-        }
-        let (relaying, relayed) = watch::channel(Lsn::ZERO);
-        let greeting = greeting(&config, &gateway);
+        let health = Health::new();
         let mut system = Self {
             parts: JoinSet::new(),
-            front: CancellationToken::new(),
+            front: None,
             behind: CancellationToken::new(),
             readiness,
-            relayed,
+            relayed: None,
             drain: config.drain,
-            greeting,
+            closing: Closing::default(),
+            greeting: String::new(),
         };
-        system.run_behind(&seams, relaying).await?;
-        system.run_aside(metrics, admin, config.demo, seams.database);
-        let (front, readiness) = (system.front.clone(), system.readiness.clone());
-        system.part("gateway", async move {
-            readiness.set(Part::Gateway);
-            gateway.run(front).await.map_err(|error| causes(&error))
+        let stop = system.behind.clone();
+        system.part("metrics", async move {
+            stop.run_until_cancelled(telemetry::keep_up(metrics)).await;
+            Ok(())
         });
+        // First of all: it tells what is waited for while an engine is down.
+        let admin = system.run_admin(&config, &site, &health).await?;
+        let seams = seams::open(&config, &system.readiness).await?;
+        system.closing = seams.closing.clone();
+        system.run_cache_watch(&seams);
+        // Bound before the demo's rows are made: a port in use is said at once.
+        let gateway = match config.roles.has(Role::Gateway) {
+            true => Some(build_gateway(&config, &site, &seams)?),
+            false => None,
+        };
+        if let Some(demo) = config.demo {
+            let prepared = demo::prepare(&*seams.database, demo.orders).await;
+            prepared.map_err(|error| demo_failure(&config.database_shown, &error))?;
+        }
+        let address = gateway.as_ref().map(Gateway::local_addr);
+        system.greeting = greeting(&config, address, admin);
+        // The processor joins before the relay starts: in one process it sees every change that is
+        // relayed.
+        if config.roles.has(Role::Processor) {
+            system.run_processor(&seams).await?;
+        }
+        if config.roles.has(Role::Cdc) {
+            system.run_relay(&seams);
+        }
+        if let Some(settings) = config.demo {
+            system.run_demo(settings, seams.database);
+        }
+        if let Some(gateway) = gateway {
+            health.hand_to(gateway.health());
+            system.run_gateway(gateway);
+        }
         Ok(system)
     }
 
     /// Waits until every part is up.
     pub(crate) async fn ready(&mut self) -> Result<(), Failure> {
-        tokio::select! {
-            // The first batch, which may be empty, shows that the relay runs. An error means that
-            // it has ended, which the other branch tells.
-            Ok(()) = self.relayed.changed() => {}
-            ended = self.parts.join_next() => return Err(unexpected(ended)),
+        if let Some(relayed) = &mut self.relayed {
+            tokio::select! {
+                // The first batch, which may be empty, shows that the relay runs. An error means
+                // that it has ended, which the other branch tells.
+                Ok(()) = relayed.changed() => {}
+                ended = self.parts.join_next() => return Err(unexpected(ended)),
+            }
+            self.readiness.set(Part::Relay);
         }
-        self.readiness.set(Part::Relay);
         Ok(())
     }
 
@@ -125,30 +131,29 @@ impl System {
 
     /// Sends the clients away, then stops the rest.
     pub(crate) async fn stop(mut self) -> Result<(), Failure> {
-        self.readiness.clear(Part::Gateway);
-        self.front.cancel();
-        // The gateway bounds its drain itself; the margin is for its threads to end.
-        let patience = self.drain + Duration::from_secs(5);
-        let drained = tokio::time::timeout(patience, self.join_until("gateway")).await;
-        self.behind.cancel();
-        match drained {
-            Ok(Ok(())) => {}
-            Ok(Err(failure)) => return Err(failure),
-            Err(_) => tracing::warn!("the gateway did not drain in time"),
+        if let Some(front) = self.front.take() {
+            self.readiness.clear(Part::Gateway);
+            front.cancel();
+            // The gateway bounds its drain itself; the margin is for its threads to end.
+            let patience = self.drain + Duration::from_secs(5);
+            match tokio::time::timeout(patience, self.join_until("gateway")).await {
+                Ok(drained) => drained?,
+                Err(_) => tracing::warn!("the gateway did not drain in time"),
+            }
         }
+        self.behind.cancel();
         let rest = async {
             while let Some(joined) = self.parts.join_next().await {
                 ended(joined)?;
             }
-            Ok(())
+            Ok::<_, Failure>(())
         };
         match tokio::time::timeout(STOP_PATIENCE, rest).await {
-            Ok(stopped) => stopped,
-            Err(_) => {
-                tracing::warn!("a part did not stop in time");
-                Ok(())
-            }
+            Ok(stopped) => stopped?,
+            Err(_) => tracing::warn!("a part did not stop in time"),
         }
+        self.closing.run(STOP_PATIENCE).await;
+        Ok(())
     }
 
     async fn join_until(&mut self, name: &str) -> Result<(), Failure> {
@@ -160,77 +165,100 @@ impl System {
         Ok(())
     }
 
-    async fn run_behind(
+    /// Serves the address for machines, when there is one, and gives it.
+    async fn run_admin(
         &mut self,
-        seams: &Seams,
-        relaying: watch::Sender<Lsn>,
-    ) -> Result<(), Failure> {
+        config: &Config,
+        site: &Site,
+        health: &Health,
+    ) -> Result<Option<SocketAddr>, Failure> {
+        let Some(address) = config.admin else {
+            return Ok(None);
+        };
+        let admin = Admin::bind(address, site.clone(), health.clone()).await?;
+        let address = admin.local_addr();
+        let stop = self.behind.clone();
+        self.part("admin", async move {
+            admin.run(stop).await;
+            Ok(())
+        });
+        Ok(address)
+    }
+
+    async fn run_processor(&mut self, seams: &Seams) -> Result<(), Failure> {
         let Seams {
             bus,
             cache,
             database,
+            closing: _,
         } = seams.clone();
         let ports = tidegate_processor::Ports {
-            bus: bus.clone(),
+            bus,
             cache,
-            database: database.clone(),
+            database,
         };
-        // The processor joins before the relay starts, so that it sees every change that is
-        // relayed.
-        let processor = Processor::join(tidegate_processor::Config::default(), ports).await;
-        let processor = processor.map_err(|error| {
-            Failure::new(
-                Exit::Failed,
-                format!("the processor cannot join: {}", causes(&error)),
-            )
-        })?;
+        let join = || Processor::join(tidegate_processor::Config::default(), ports.clone());
+        let processor = until_available("the processor's share of the bus", join).await?;
         self.readiness.set(Part::Processor);
         let stop = self.behind.clone();
         self.part("processor", async move {
-            processor.run(stop).await.map_err(|error| causes(&error))
-        });
-        let stop = self.behind.clone();
-        self.part("relay", async move {
-            let relayed = tidegate_cdc::run(bus, database, relaying, stop).await;
-            relayed.map_err(|error| causes(&error))
+            let run = processor.run(stop).await;
+            run.map_err(|error| port_failure(&error))
         });
         Ok(())
     }
 
-    /// The tasks that nothing depends on.
-    fn run_aside(
-        &mut self,
-        metrics: metrics_exporter_prometheus::PrometheusHandle,
-        admin: Option<Admin>,
-        demo: Option<DemoSettings>,
-        database: Arc<dyn Database>,
-    ) {
+    fn run_cache_watch(&mut self, seams: &Seams) {
+        let (cache, readiness) = (seams.cache.clone(), self.readiness.clone());
         let stop = self.behind.clone();
-        self.part("metrics", async move {
-            stop.run_until_cancelled(telemetry::keep_up(metrics)).await;
+        self.part("cache", async move {
+            let watch = seams::watch_cache(cache, readiness);
+            if let Some(watched) = stop.run_until_cancelled(watch).await {
+                watched?;
+            }
+            stop.cancelled().await;
             Ok(())
         });
-        if let Some(admin) = admin {
-            let stop = self.behind.clone();
-            self.part("admin", async move {
-                admin.run(stop).await;
-                Ok(())
-            });
-        }
-        if let Some(settings) = demo {
-            let stop = self.behind.clone();
-            self.part("demo", async move {
-                stop.run_until_cancelled(demo::write(database, settings))
-                    .await;
-                Ok(())
-            });
-        }
+    }
+
+    fn run_relay(&mut self, seams: &Seams) {
+        let (relaying, relayed) = watch::channel(Lsn::ZERO);
+        self.relayed = Some(relayed);
+        let (bus, database, stop) = (
+            seams.bus.clone(),
+            seams.database.clone(),
+            self.behind.clone(),
+        );
+        self.part("relay", async move {
+            let run = tidegate_cdc::run(bus, database, relaying, stop).await;
+            run.map_err(|error| port_failure(&error))
+        });
+    }
+
+    fn run_demo(&mut self, settings: DemoSettings, database: Arc<dyn Database>) {
+        let stop = self.behind.clone();
+        self.part("demo", async move {
+            stop.run_until_cancelled(demo::write(database, settings))
+                .await;
+            Ok(())
+        });
+    }
+
+    fn run_gateway(&mut self, gateway: Gateway) {
+        let front = CancellationToken::new();
+        self.front = Some(front.clone());
+        let readiness = self.readiness.clone();
+        self.part("gateway", async move {
+            readiness.set(Part::Gateway);
+            let run = gateway.run(front).await;
+            run.map_err(|error| Failure::new(Exit::Failed, causes(&error)))
+        });
     }
 
     fn part(
         &mut self,
         name: &'static str,
-        work: impl Future<Output = Result<(), String>> + Send + 'static,
+        work: impl Future<Output = Result<(), Failure>> + Send + 'static,
     ) {
         self.parts.spawn(async move {
             let outcome = work.await;
@@ -242,38 +270,9 @@ impl System {
 /// How long the parts behind the gateway may take to stop: they only have to finish a statement.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
-async fn open_database(config: &Config) -> Result<Arc<SqliteDatabase>, Failure> {
-    // A file elsewhere is the user's, and so is its folder.
-    if config.database.starts_with(&config.data) {
-        std::fs::create_dir_all(&config.data).map_err(|error| {
-            let folder = config.data.display();
-            let sentence = format!("cannot make the folder {folder}: {error}");
-            Failure::new(Exit::CannotCreate, sentence)
-        })?;
-    }
-    let sqlite = SqliteConfig {
-        readers: config.sqlite_readers,
-        statement_timeout: config.sqlite_timeout,
-        ..SqliteConfig::new(&config.database, config.tenancy)
-    };
-    let opened = tokio::task::spawn_blocking(|| SqliteDatabase::open(sqlite)).await;
-    let opened = opened.map_err(|error| {
-        let sentence = format!("opening the database panicked: {error}");
-        Failure::new(Exit::Failed, sentence)
-    })?;
-    opened.map(Arc::new).map_err(|error| {
-        let exit = match error {
-            OpenError::Unreachable { .. } => Exit::CannotCreate,
-            OpenError::Unusable { .. } => Exit::BadData,
-            OpenError::InUse { .. } => Exit::Unavailable,
-        };
-        Failure::new(exit, causes(&error))
-    })
-}
-
-fn demo_failure(database: &Path, error: &dyn std::error::Error) -> Failure {
-    let (file, causes) = (database.display(), causes(error));
-    let sentence = format!("cannot make the demo's tables in {file}: {causes}");
+fn demo_failure(database: &str, error: &dyn std::error::Error) -> Failure {
+    let causes = causes(error);
+    let sentence = format!("cannot make the demo's tables in {database}: {causes}");
     Failure::new(Exit::CannotCreate, sentence)
 }
 
@@ -333,25 +332,24 @@ fn gateway_config(config: &Config, site: Site) -> GatewayConfig {
     }
 }
 
-fn bus_limits(config: &Config) -> MemoryBusLimits {
-    MemoryBusLimits {
-        partition_count: config.partitions,
-        partition_bytes_max: config.limits.bus_partition_bytes_max,
-        ..MemoryBusLimits::default()
-    }
-}
-
-fn cache_limits(config: &Config) -> MemoryCacheLimits {
-    MemoryCacheLimits {
-        tail_entries_max: config.limits.tail_entries_max,
-        bytes_max: config.limits.cache_bytes_max,
-    }
-}
-
 /// What is said when everything is up. Scripts read the address from the first line.
-fn greeting(config: &Config, gateway: &Gateway) -> String {
-    let address = gateway.local_addr();
-    let file = config.database.display();
+fn greeting(config: &Config, gateway: Option<SocketAddr>, admin: Option<SocketAddr>) -> String {
+    let database = &config.database_shown;
+    let roles = match config.roles.is_all() {
+        true => String::new(),
+        false => format!("\x20 roles     {}\n", config.roles),
+    };
+    let Some(address) = gateway else {
+        // The configuration asks for such an address where there is no other.
+        let address = admin.map(|address| address.to_string()).unwrap_or_default();
+        return format!(
+            "tidegate is ready: http://{address}\n\
+             \n\
+             {roles}\
+             \x20 database  {database}\n\
+             \x20 stop      Ctrl-C\n"
+        );
+    };
     let (hash, watch) = match config.demo {
         Some(_) => (
             "#tickets?where=status:equals:open&order=id:desc&limit=20",
@@ -362,7 +360,8 @@ fn greeting(config: &Config, gateway: &Gateway) -> String {
     format!(
         "tidegate is ready: http://{address}\n\
          \n\
-         \x20 database  {file}\n\
+         {roles}\
+         \x20 database  {database}\n\
          \x20 browser   http://{address}/{hash}\n\
          \x20 terminal  tidegate watch {watch} --url ws://{address}\n\
          \x20 stop      Ctrl-C\n"
@@ -388,10 +387,7 @@ fn ended(joined: Result<Ended, JoinError>) -> Result<&'static str, Failure> {
         Ok(Ended {
             name,
             outcome: Err(why),
-        }) => Err(Failure::new(
-            Exit::Failed,
-            format!("the {name} failed: {why}"),
-        )),
+        }) => Err(Failure::new(why.exit, format!("the {name} failed: {why}"))),
         Err(error) => Err(Failure::new(
             Exit::Failed,
             format!("a part panicked: {error}"),
@@ -399,38 +395,22 @@ fn ended(joined: Result<Ended, JoinError>) -> Result<&'static str, Failure> {
     }
 }
 
-/// An error with all that caused it, as one sentence.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut sentence = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Some errors repeat their cause in their own text.
-        let text = error.to_string();
-        if !sentence.contains(&text) {
-            sentence.push_str(": ");
-            sentence.push_str(&text);
-        }
-        cause = error.source();
-    }
-    sentence
-}
-
 #[cfg(test)]
 mod tests {
     //! Shows that a part which ends is named in the sentence the process ends with, however it
     //! ended.
 
+    use tidegate_ports::PortError;
     use tokio::task::JoinSet;
 
-    use super::{Ended, causes, unexpected};
-    use crate::exit::Exit;
+    use super::{Ended, unexpected};
+    use crate::exit::{Exit, Failure};
+    use crate::seams::port_failure;
 
-    async fn sentence(work: impl Future<Output = Ended> + Send + 'static) -> String {
+    async fn failure(work: impl Future<Output = Ended> + Send + 'static) -> Failure {
         let mut parts = JoinSet::new();
         parts.spawn(work);
-        let failure = unexpected(parts.join_next().await);
-        assert_eq!(failure.exit, Exit::Failed);
-        failure.sentence
+        unexpected(parts.join_next().await)
     }
 
     #[tokio::test]
@@ -441,19 +421,24 @@ mod tests {
                 outcome,
             }
         };
-        assert_eq!(sentence(ended(Ok(()))).await, "the relay stopped by itself");
-        let failed = ended(Err("the bus is full".to_owned()));
-        assert_eq!(sentence(failed).await, "the relay failed: the bus is full");
-        let panicked = sentence(async { panic!("a broken invariant") }).await;
-        assert!(panicked.contains("a broken invariant"), "{panicked}");
-    }
-
-    #[test]
-    fn causes_are_said_once() {
-        let inner = std::io::Error::other("the disk is gone");
-        let outer = tidegate_ports::PortError::unavailable("the bus", inner);
-        assert_eq!(causes(&outer), "the bus is unavailable: the disk is gone");
-        let plain = std::io::Error::other("the disk is gone");
-        assert_eq!(causes(&plain), "the disk is gone");
+        let check = |failure: Failure, exit, sentence| {
+            assert_eq!(failure.exit, exit);
+            assert_eq!(failure.sentence, sentence);
+        };
+        let stopped = failure(ended(Ok(()))).await;
+        check(stopped, Exit::Failed, "the relay stopped by itself");
+        let refused = PortError::Rejected {
+            what: "the database",
+            why: "wal_level is replica".to_owned(),
+        };
+        let failed = failure(ended(Err(port_failure(&refused)))).await;
+        let sentence = "the relay failed: the database refused: wal_level is replica";
+        check(failed, Exit::Rejected, sentence);
+        let panicked = failure(async { panic!("a broken invariant") }).await;
+        assert_eq!(panicked.exit, Exit::Failed);
+        assert!(
+            panicked.sentence.contains("a broken invariant"),
+            "{panicked}"
+        );
     }
 }

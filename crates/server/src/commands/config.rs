@@ -27,7 +27,7 @@ fn table(settings: &Settings, config: Option<&Config>) -> String {
         let setting = settings.shown(key);
         let value = match (setting.value.as_str(), key, config) {
             // What follows from another key is shown as it follows.
-            ("", Key::Database, Some(config)) => format!("sqlite:{}", config.database.display()),
+            ("", Key::Database, Some(config)) => config.database_shown.clone(),
             ("cores", Key::Shards, Some(config)) => format!("cores ({})", config.shards),
             ("", _, _) => "-".to_owned(),
             (value, _, _) => value.to_owned(),

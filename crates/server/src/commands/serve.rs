@@ -1,4 +1,4 @@
-//! `tidegate serve`: runs the embedded system until a signal or a failure ends it.
+//! `tidegate serve`: runs the parts of this process until a signal or a failure ends it.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -14,6 +14,9 @@ pub(crate) fn run(flags: Flags) -> Result<(), Failure> {
     let config = Config::of(&settings)?;
     telemetry::start_logging(&config.log);
     for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    if let Some(warning) = config.warning() {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()

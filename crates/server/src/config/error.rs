@@ -101,11 +101,24 @@ fn masked_options(rest: &str) -> String {
     format!("{path}?{}", options.join("&"))
 }
 
+/// Settings of a driver as they may be shown: any of their values may be a secret.
+pub(crate) fn masked_properties(value: &str) -> String {
+    let name = |pair: &str| match pair.split_once('=') {
+        Some((name, _)) => format!("{name}=***"),
+        // Not even a name: it may be the rest of a password with a comma in it.
+        None => "***".to_owned(),
+    };
+    match value {
+        "" => String::new(),
+        pairs => pairs.split(',').map(name).collect::<Vec<_>>().join(","),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     //! Shows that no password of an address is shown, however it is written.
 
-    use super::masked;
+    use super::{masked, masked_properties};
 
     #[test]
     fn passwords_are_masked() {
@@ -121,5 +134,12 @@ mod tests {
             "postgres://h/db?user=me&password=***",
         );
         check("postgres://me:a/b@h/db", "postgres://me:***@h/db");
+    }
+
+    #[test]
+    fn values_of_properties_are_masked() {
+        let check = |value: &str, shown: &str| assert_eq!(masked_properties(value), shown);
+        check("", "");
+        check("a.b=c,sasl.password=x,y", "a.b=***,sasl.password=***,***");
     }
 }

@@ -115,12 +115,12 @@ keys! {
         "A second address for /health, /ready and /metrics only.";
     Data: "data", Path, "./tidegate-data",
         "The folder of everything Tidegate keeps; it is made when missing.";
-    Bus: "bus", Text("memory:"), "memory:",
+    Bus: "bus", Text("memory: or kafka://HOST:PORT,HOST:PORT"), "memory:",
         "Where changes, leases and diffs travel.";
-    Cache: "cache", Text("memory:"), "memory:",
+    Cache: "cache", Text("memory: or redis://:PASSWORD@HOST:PORT/NUMBER"), "memory:",
         "Where the tails of pages are kept for those who reconnect.";
     Database: "database",
-        Text("sqlite: and a file, or nothing for tidegate.db in the data folder"),
+        Text("sqlite:FILE or postgres://USER:PASSWORD@HOST:PORT/NAME, or nothing for tidegate.db in the data folder"),
         "",
         "Whose rows are served.";
     Tenancy: "tenancy", OneOf(&["prefix", "single"]), "prefix",
@@ -139,14 +139,14 @@ keys! {
         "The audience a token must be for.";
     JwtIssuer: "jwt_issuer", Text("text, or nothing"), "",
         "The issuer a token must be from.";
-    Roles: "roles", Text("all"), "all",
-        "The parts this process runs; in this version all of them.";
+    Roles: "roles", Text("all, or some of gateway, processor and cdc with commas between them"), "all",
+        "The parts this process runs.";
     Pages: "pages", OneOf(&["processor"]), "processor",
         "Who keeps pages current; in this version Tidegate's own processor.";
     Shards: "shards", Cores { max: 256 }, "cores",
         "Threads that hold the sessions.";
     Partitions: "partitions", Whole { min: 1, max: 1024 }, "8",
-        "Partitions of each topic of the bus.";
+        "Partitions of each topic of the bus; the same in every process.";
     SessionsMax: "sessions_max", Whole { min: 1, max: 10_000_000 }, "100000",
         "Sessions at once; one more is refused with HTTP status 503.";
     SubscriptionsPerSessionMax: "subscriptions_per_session_max",
@@ -169,6 +169,34 @@ keys! {
         "Connections that read, each on a thread of its own; one more writes.";
     SqliteTimeoutSeconds: "sqlite_timeout_seconds", Whole { min: 1, max: 3600 }, "10",
         "How long one statement may take.";
+    PostgresSchema: "postgres_schema", Text("the name of a schema"), "public",
+        "The schema whose tables are served.";
+    PostgresPublication: "postgres_publication",
+        Text("lower-case letters, digits and underscores"),
+        "tidegate",
+        "The publication that says which tables are watched.";
+    PostgresSlot: "postgres_slot",
+        Text("lower-case letters, digits and underscores"),
+        "tidegate",
+        "What the relay's replication slots are named after; each goes with its stream.";
+    PostgresConnections: "postgres_connections", Whole { min: 1, max: 1000 }, "8",
+        "Connections for commands and pages; the relay takes two more.";
+    PostgresTimeoutSeconds: "postgres_timeout_seconds", Whole { min: 1, max: 3600 }, "10",
+        "How long one statement may take.";
+    KafkaReplication: "kafka_replication", Whole { min: 0, max: 16 }, "0",
+        "Copies of each topic that is made; 0 is as many as the brokers make by themselves.";
+    KafkaTopicPrefix: "kafka_topic_prefix",
+        Text("letters, digits, dots, dashes and underscores, or nothing"),
+        "tidegate.",
+        "What the names of topics and groups begin with.";
+    KafkaProperties: "kafka_properties",
+        Text("name=value pairs of librdkafka with commas between them, or nothing"),
+        "",
+        "Further settings of the client, such as security.protocol; their values are masked.";
+    RedisKeyPrefix: "redis_key_prefix", Text("text"), "tidegate:",
+        "What the names of all keys in the cache begin with.";
+    RedisRetentionSeconds: "redis_retention_seconds", Whole { min: 10, max: 31_536_000 }, "600",
+        "How long a tail stays in the cache after its last diff.";
     DrainSeconds: "drain_seconds", Whole { min: 0, max: 3600 }, "5",
         "How long clients get to take their last frames after SIGTERM.";
     Log: "log", Text("a level (error, warn, info, debug, trace), or module=level pairs"), "info",

@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 
 use toml::de::{DeTable, DeValue};
 
 use super::dotenv;
 use super::error::{ConfigError, Origin};
 use super::keys::{Key, VARIABLE_PREFIX};
+use super::old::OLD_VARIABLES;
 
 /// Flags as the command line gave them.
 pub(crate) type Flags = BTreeMap<Key, String>;
@@ -88,6 +88,8 @@ pub(crate) struct Setting {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     settings: BTreeMap<Key, Setting>,
+    /// The variables of the layers laid so far.
+    variables: Variables,
     /// What is odd but no reason to refuse.
     pub(crate) warnings: Vec<String>,
 }
@@ -101,6 +103,7 @@ impl Settings {
         };
         let mut settings = Self {
             settings: Key::ALL.iter().map(|&key| (key, default(key))).collect(),
+            variables: Variables::new(),
             warnings: Vec::new(),
         };
         if let Some(file) = &inputs.file {
@@ -121,6 +124,12 @@ impl Settings {
     /// A key's value and where it was said.
     pub(crate) fn get(&self, key: Key) -> &Setting {
         &self.settings[&key]
+    }
+
+    /// What a variable says in the highest of the layers laid so far.
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        let (value, _) = self.variables.get(name)?;
+        Some(value.trim())
     }
 
     pub(super) fn set(&mut self, key: Key, value: String, origin: Origin) {
@@ -202,21 +211,25 @@ impl Settings {
         self.lay_variables(&variables)
     }
 
-    fn lay_variables(
-        &mut self,
-        variables: &BTreeMap<String, (String, Origin)>,
-    ) -> Result<(), ConfigError> {
+    fn lay_variables(&mut self, variables: &Variables) -> Result<(), ConfigError> {
+        // What belongs together may be said in two layers: the host in `.env`, the password in the
+        // environment.
+        self.variables.extend(variables.clone());
         // Our own names after the old ones, so that within a layer they win.
         for old in OLD_VARIABLES {
-            if let Some((value, origin)) = variables.get(old.name) {
-                let value =
-                    (old.read)(self, value, variables).map_err(|allowed| ConfigError::Value {
-                        key: old.key,
-                        value: value.clone(),
-                        origin: origin.clone(),
-                        allowed: allowed.to_owned(),
-                    })?;
-                self.set(old.key, value, origin.clone());
+            let is_said = |name: &&str| variables.contains_key(*name);
+            if !is_said(&old.name) && !old.beside.iter().any(is_said) {
+                continue;
+            }
+            if let Some((value, origin)) = self.variables.get(old.name) {
+                let (value, origin) = (value.clone(), origin.clone());
+                let read = (old.read)(self, &value).map_err(|allowed| ConfigError::Value {
+                    key: old.key,
+                    value,
+                    origin: origin.clone(),
+                    allowed: allowed.to_owned(),
+                })?;
+                self.set(old.key, read, origin);
             }
         }
         for (name, (value, origin)) in variables {
@@ -252,56 +265,5 @@ fn scalar(value: &DeValue<'_>) -> Option<String> {
     }
 }
 
-/// The variables of one layer.
+/// Variables by name.
 type Variables = BTreeMap<String, (String, Origin)>;
-
-/// A variable of the gateway that Tidegate replaces, and the key it means here.
-///
-/// What it says becomes the key's value, so that the key's own check refuses what this version
-/// cannot use.
-struct OldVariable {
-    name: &'static str,
-    key: Key,
-    /// Makes the key's value, or says what is allowed.
-    read: fn(&Settings, &str, &Variables) -> Result<String, &'static str>,
-}
-
-const OLD_VARIABLES: &[OldVariable] = &[
-    OldVariable {
-        name: "WS_PORT",
-        key: Key::Listen,
-        read: |settings, port, _| {
-            let port = port.trim().parse().map_err(|_| "a port from 0 to 65535")?;
-            let below = settings.get(Key::Listen).value.parse::<SocketAddr>();
-            let mut address = below.unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
-            address.set_port(port);
-            Ok(address.to_string())
-        },
-    },
-    OldVariable {
-        name: "HOTCACHE_MAX_DIFFS",
-        key: Key::TailEntriesMax,
-        read: |_, count, _| Ok(count.to_owned()),
-    },
-    OldVariable {
-        name: "KAFKA_BROKERS",
-        key: Key::Bus,
-        read: |_, brokers, _| Ok(format!("kafka://{brokers}")),
-    },
-    OldVariable {
-        name: "KEYDB_HOST",
-        key: Key::Cache,
-        read: |_, host, variables| {
-            let port = variables.get("KEYDB_PORT").map_or("6379", |(port, _)| port);
-            Ok(format!("redis://{host}:{port}"))
-        },
-    },
-    OldVariable {
-        name: "PGHOST",
-        key: Key::Database,
-        read: |_, host, variables| {
-            let database = variables.get("PGDATABASE").map_or("", |(name, _)| name);
-            Ok(format!("postgres://{host}/{database}"))
-        },
-    },
-];

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::error::Origin;
 use super::layers::FileText;
-use super::{Config, ConfigError, Flags, Inputs, Key, Settings};
+use super::{Config, ConfigError, DatabaseAddress, Flags, Inputs, Key, Settings};
 
 #[derive(Default)]
 struct Layers<'a> {
@@ -49,10 +49,10 @@ impl Layers<'_> {
 fn the_defaults_are_right_in_themselves() {
     let config = Layers::default().config().expect("valid");
     assert_eq!(config.listen.to_string(), "127.0.0.1:7000");
-    assert_eq!(
-        config.database.to_str(),
-        Some("./tidegate-data/tidegate.db")
-    );
+    let file = "./tidegate-data/tidegate.db";
+    assert_eq!(config.database, DatabaseAddress::Sqlite(file.into()));
+    assert_eq!(config.database_shown, format!("sqlite:{file}"));
+    assert!(config.roles.is_all());
     assert_eq!(config.limits.outbox_bytes_max, 1 << 20);
     assert!(config.demo.is_none());
 }
@@ -117,39 +117,203 @@ fn the_old_names_work_and_ours_win_over_them() {
     assert!(overruled.config().is_ok());
 }
 
+/// What the old gateway's variables make of a key.
+fn said(environment: &[(&str, &str)], dotenv: &str, key: Key) -> String {
+    let layers = Layers {
+        environment,
+        dotenv,
+        ..Layers::default()
+    };
+    layers.settings().expect("valid").get(key).value.clone()
+}
+
 #[test]
-fn what_this_version_cannot_use_is_refused_with_a_way_out() {
-    let environment = |environment, sentence: &str| {
+fn the_old_gateway_s_engines_are_ours() {
+    let check = |environment, key, value: &str| assert_eq!(said(environment, "", key), value);
+    check(&[("KAFKA_BROKERS", "a:1,b:2")], Key::Bus, "kafka://a:1,b:2");
+    check(&[("KEYDB_HOST", "h")], Key::Cache, "redis://h:6379");
+    let keydb = [
+        ("KEYDB_HOST", "h"),
+        ("KEYDB_PORT", "1"),
+        ("KEYDB_PASSWORD", "p@/:"),
+    ];
+    check(&keydb, Key::Cache, "redis://:p%40%2F%3A@h:1");
+    check(&[("KEYDB_PASSWORD", "alone")], Key::Cache, "memory:");
+    check(
+        &[("KEYDB_PREFIX", "hcache:")],
+        Key::RedisKeyPrefix,
+        "hcache:",
+    );
+    let retention = Key::RedisRetentionSeconds;
+    check(&[("HOTCACHE_RETENTION_MS", "600000")], retention, "600");
+    check(&[("HOTCACHE_RETENTION_MS", "12345")], retention, "13");
+    check(&[("HOTCACHE_RETENTION_MS", "1")], retention, "10");
+    check(&[("HOTCACHE_RETENTION_MS", "0")], retention, "31536000");
+    check(
+        &[("PGHOST", "h")],
+        Key::Database,
+        "postgres://postgres@h:5432/postgres",
+    );
+    let postgres = [
+        ("PGHOST", "h"),
+        ("PGPORT", "1"),
+        ("PGUSER", "me"),
+        ("PGPASSWORD", "a b"),
+        ("PGDATABASE", "shop"),
+    ];
+    check(&postgres, Key::Database, "postgres://me:a%20b@h:1/shop");
+    let socket = [("PGHOST", "/run/pg"), ("PGUSER", "me")];
+    check(&socket, Key::Database, "postgres://me@%2Frun%2Fpg:5432/me");
+}
+
+/// Secrets stand in the environment, the rest in `.env`.
+#[test]
+fn what_belongs_together_may_be_said_in_two_layers() {
+    let dotenv = "PGHOST=h\nPGUSER=me\nPGPASSWORD=old\nPGDATABASE=shop";
+    let database = said(&[("PGPASSWORD", "new")], dotenv, Key::Database);
+    assert_eq!(database, "postgres://me:new@h:5432/shop");
+    // A stray variable changes nothing that a higher layer has said.
+    let ours = "TIDEGATE_DATABASE=sqlite:a.db";
+    let database = said(&[("PGPASSWORD", "new")], ours, Key::Database);
+    assert_eq!(database, "sqlite:a.db");
+}
+
+/// The sentences about parts that cannot meet, which need no adapter to be said.
+#[test]
+fn what_does_not_go_together_is_refused() {
+    let flag = |flags, sentence: &str| {
         Layers {
-            environment,
+            flags,
             ..Layers::default()
         }
         .refused(sentence);
     };
-    environment(
+    flag(
+        &[(Key::Roles, "gateway,worker")],
+        "roles is \"gateway,worker\" (flag --roles), but this version has no worker: gateways and \
+         processors ask the database themselves",
+    );
+    flag(
+        &[(Key::Roles, "gateways")],
+        "roles is \"gateways\" (flag --roles); \
+         allowed is all, or some of gateway, processor and cdc with commas between them",
+    );
+    flag(
+        &[(Key::Roles, "gateway")],
+        "roles is \"gateway\" (flag --roles), but the bus is in this process: parts in other \
+         processes need bus = kafka://",
+    );
+    flag(
+        &[(Key::Bus, "kafka://")],
+        "bus is \"kafka://\" (flag --bus); allowed is memory: or kafka://HOST:PORT,HOST:PORT",
+    );
+    flag(
+        &[(Key::KafkaProperties, "security.protocol")],
+        "kafka_properties is \"***\" (flag --kafka-properties); \
+         allowed is name=value pairs of librdkafka with commas between them, or nothing",
+    );
+    flag(
+        &[(Key::PostgresSlot, "Tide-gate")],
+        "postgres_slot is \"Tide-gate\" (flag --postgres-slot); \
+         allowed is lower-case letters, digits and underscores",
+    );
+    Layers {
+        environment: &[("TIDEGATE_PAGES", "gateway")],
+        ..Layers::default()
+    }
+    .refused("pages is \"gateway\" (variable TIDEGATE_PAGES); allowed is processor");
+}
+
+/// An address without its adapter is refused with the flag that brings it, and with a way out.
+#[cfg(not(any(feature = "kafka", feature = "redis", feature = "postgres")))]
+#[test]
+fn a_build_without_an_adapter_says_how_to_get_it() {
+    let check = |environment, start: &str, feature: &str, variable: &str| {
+        Layers {
+            environment,
+            ..Layers::default()
+        }
+        .refused(&format!(
+            "{start}, but this build has no adapter for it: build with --features {feature}, or \
+             with --features cluster for all of them (set {variable} to overrule it)"
+        ));
+    };
+    let kafka = "bus is \"kafka://k:9092\" (variable KAFKA_BROKERS)";
+    check(
         &[("KAFKA_BROKERS", "k:9092")],
-        "bus is \"kafka://k:9092\" (variable KAFKA_BROKERS), which this version cannot run; \
-         allowed is memory: (set TIDEGATE_BUS=memory: to overrule it)",
+        kafka,
+        "kafka",
+        "TIDEGATE_BUS",
     );
-    environment(
-        &[("KEYDB_HOST", "h"), ("KEYDB_PASSWORD", "p")],
-        "cache is \"redis://h:6379\" (variable KEYDB_HOST), which this version cannot run; \
-         allowed is memory: (set TIDEGATE_CACHE=memory: to overrule it)",
-    );
-    environment(
-        &[("PGHOST", "h"), ("PGDATABASE", "shop")],
-        "database is \"postgres://h/shop\" (variable PGHOST), which this version cannot use; \
-         allowed is sqlite: and a file (set TIDEGATE_DATABASE to overrule it)",
-    );
-    environment(
-        &[("TIDEGATE_ROLES", "gateway")],
-        "roles is \"gateway\" (variable TIDEGATE_ROLES), which this version cannot run; \
-         allowed is all (set TIDEGATE_ROLES=all to overrule it)",
-    );
-    environment(
-        &[("TIDEGATE_PAGES", "gateway")],
-        "pages is \"gateway\" (variable TIDEGATE_PAGES); allowed is processor",
-    );
+    let redis = "cache is \"redis://:***@h:6379\" (variable KEYDB_HOST)";
+    let keydb = [("KEYDB_HOST", "h"), ("KEYDB_PASSWORD", "p")];
+    check(&keydb, redis, "redis", "TIDEGATE_CACHE");
+    let postgres = "database is \"postgres://postgres@h:5432/shop\" (variable PGHOST)";
+    let pg = [("PGHOST", "h"), ("PGDATABASE", "shop")];
+    check(&pg, postgres, "postgres", "TIDEGATE_DATABASE");
+}
+
+#[cfg(all(feature = "kafka", feature = "redis", feature = "postgres"))]
+mod cluster {
+    //! The same keys in a build that has every adapter.
+
+    use super::super::{BusAddress, CacheAddress, Role};
+    use super::{DatabaseAddress, Key, Layers};
+
+    const ENGINES: &str = "
+        bus = ['kafka://a:1', 'b:2']
+        cache = 'redis://:secret@h/3'
+        database = 'postgres://me:secret@h/shop'
+        kafka_properties = ['security.protocol=ssl', 'ssl.ca.location=/ca.pem']
+        redis_retention_seconds = 60
+    ";
+
+    #[test]
+    fn every_seam_may_leave_the_process() {
+        let layers = Layers {
+            file: Some(ENGINES),
+            ..Layers::default()
+        };
+        let config = layers.config().expect("valid");
+        assert!(matches!(config.bus, BusAddress::Kafka(_)));
+        assert!(matches!(config.cache, CacheAddress::Redis(_)));
+        assert!(matches!(config.database, DatabaseAddress::Postgres(_)));
+        assert_eq!(config.database_shown, "postgres://me:***@h/shop");
+        assert_eq!(config.engines.kafka_properties.len(), 2);
+        assert_eq!(config.engines.redis_retention.as_secs(), 60);
+        assert!(!format!("{config:?}").contains("secret"));
+    }
+
+    #[test]
+    fn roles_may_be_split_when_all_seams_that_must_have_left() {
+        let with = |flags| Layers {
+            file: Some(ENGINES),
+            flags,
+            ..Layers::default()
+        };
+        let gateway = with(&[(Key::Roles, "gateway")]).config().expect("valid");
+        assert!(gateway.roles.has(Role::Gateway) && !gateway.roles.has(Role::Cdc));
+        assert_eq!(gateway.warning(), None);
+        let behind = [(Key::Roles, "cdc,processor"), (Key::Admin, "127.0.0.1:0")];
+        assert!(with(&behind).config().is_ok());
+        with(&behind[..1]).refused(
+            "roles is \"cdc,processor\" (flag --roles), which serve nobody on listen: set admin to \
+             an address for /health, /ready and /metrics",
+        );
+        with(&[(Key::Roles, "gateway"), (Key::Database, "sqlite:a.db")]).refused(
+            "roles is \"gateway\" (flag --roles), but one process at a time has a SQLite file: \
+             parts in other processes need database = postgres://",
+        );
+        with(&[(Key::Roles, "gateway"), (Key::Demo, "true")])
+            .refused("demo is \"true\" (flag --demo), but the demo goes with roles all only");
+        let forgetful = [(Key::Roles, "gateway"), (Key::Cache, "memory:")];
+        let config = with(&forgetful).config().expect("right, if slow");
+        assert!(
+            config
+                .warning()
+                .is_some_and(|text| text.contains("fresh pages"))
+        );
+    }
 }
 
 #[test]
@@ -192,7 +356,8 @@ fn a_bad_value_is_named_with_its_key_its_place_and_what_is_allowed() {
     flag(
         &[(Key::Database, "sqlite:")],
         "database is \"sqlite:\" (flag --database); \
-         allowed is sqlite: and a file, or nothing for tidegate.db in the data folder",
+         allowed is sqlite:FILE or postgres://USER:PASSWORD@HOST:PORT/NAME, or nothing for \
+         tidegate.db in the data folder",
     );
 }
 
@@ -200,11 +365,14 @@ fn a_bad_value_is_named_with_its_key_its_place_and_what_is_allowed() {
 #[test]
 fn secrets_are_masked_in_sentences() {
     let layers = Layers {
-        dotenv: "TIDEGATE_DATABASE=postgres://me:hunter2@h/db",
+        dotenv: "TIDEGATE_DATABASE=postgres://me:hunter2@h:port/db",
         ..Layers::default()
     };
-    let sentence = layers.config().expect_err("no adapter").to_string();
-    assert!(sentence.contains("postgres://me:***@h/db"), "{sentence}");
+    let sentence = layers.config().expect_err("no port").to_string();
+    assert!(
+        sentence.contains("postgres://me:***@h:port/db"),
+        "{sentence}"
+    );
     assert!(!sentence.contains("hunter2"), "{sentence}");
 }
 

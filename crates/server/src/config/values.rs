@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::error::{ConfigError, Origin, masked};
+use super::error::{ConfigError, Origin, masked, masked_properties};
 use super::keys::{Allowed, Key};
 use super::layers::{Setting, Settings};
 
@@ -105,8 +105,12 @@ impl Settings {
     pub(crate) fn shown(&self, key: Key) -> Setting {
         let Setting { value, origin } = self.get(key);
         let origin: &Origin = origin;
+        let value = match key {
+            Key::KafkaProperties => masked_properties(value),
+            _ => masked(value),
+        };
         Setting {
-            value: masked(value),
+            value,
             origin: origin.clone(),
         }
     }

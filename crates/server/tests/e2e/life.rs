@@ -17,7 +17,7 @@ fn it_says_where_it_is_and_answers_over_http() {
     }
     let ready = served.get("/ready");
     assert_eq!(ready.status, 200, "{}", ready.body);
-    for part in ["database", "relay", "processor", "gateway"] {
+    for part in ["bus", "cache", "database", "relay", "processor", "gateway"] {
         assert!(
             ready.body.contains(&format!("\"{part}\":true")),
             "{}",

@@ -1,0 +1,271 @@
+//! Opens the three seams that the configuration names: the one place that knows which adapters
+//! there are.
+//!
+//! An engine that is down is waited for, with a line in the log for each try and a part of `/ready`
+//! that stays false: whoever starts a cluster need not start it in order. One that refuses ends the
+//! process with its sentence, because asking again would not help.
+
+#[cfg(any(feature = "kafka", feature = "redis", feature = "postgres"))]
+mod adapters;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use tidegate_core::{Epoch, Position, RoutingKey};
+use tidegate_ports::{
+    Bus, Database, HotCache, MemoryBus, MemoryBusLimits, MemoryCache, MemoryCacheLimits, PortError,
+};
+use tidegate_sqlite::{OpenError, SqliteConfig, SqliteDatabase};
+
+use crate::config::{BusAddress, CacheAddress, Config, DatabaseAddress};
+use crate::exit::{Exit, Failure, causes};
+use crate::readiness::{Part, Readiness};
+
+/// The three seams, whatever is behind them.
+#[derive(Clone)]
+pub(crate) struct Seams {
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) cache: Arc<dyn HotCache>,
+    pub(crate) database: Arc<dyn Database>,
+    pub(crate) closing: Closing,
+}
+
+/// Opens bus and database side by side, and waits for either that is down; then makes the cache,
+/// which is not waited for.
+pub(crate) async fn open(config: &Config, readiness: &Readiness) -> Result<Seams, Failure> {
+    let bus = async {
+        let bus = open_bus(config).await?;
+        readiness.set(Part::Bus);
+        Ok::<_, Failure>(bus)
+    };
+    let database = async {
+        let database = open_database(config).await?;
+        readiness.set(Part::Database);
+        Ok::<_, Failure>(database)
+    };
+    let ((bus, closing), database) = tokio::try_join!(bus, database)?;
+    let cache = make_cache(config)?;
+    Ok(Seams {
+        bus,
+        cache,
+        database,
+        closing,
+    })
+}
+
+/// What an adapter has to do last, when every part has ended.
+#[derive(Clone, Default)]
+pub(crate) struct Closing {
+    #[cfg(feature = "kafka")]
+    kafka: Option<Arc<tidegate_kafka::KafkaBus>>,
+}
+
+impl Closing {
+    /// Leaves the groups of the bus, so that others take over at once and not after a time-out.
+    #[cfg_attr(
+        not(feature = "kafka"),
+        expect(clippy::unused_async, reason = "only the adapter for Kafka waits")
+    )]
+    pub(crate) async fn run(self, patience: Duration) {
+        #[cfg(feature = "kafka")]
+        if let Some(bus) = self.kafka {
+            bus.close(patience).await;
+        }
+        #[cfg(not(feature = "kafka"))]
+        let (Self {}, _) = (self, patience);
+    }
+}
+
+/// Asks the cache for a page that nobody has until it answers.
+///
+/// Nothing waits for it: a cache that is away costs resumes, never correctness. But a cache that
+/// refuses, such as a wrong password, is a mistake that somebody has to hear of.
+pub(crate) async fn watch_cache(
+    cache: Arc<dyn HotCache>,
+    readiness: Readiness,
+) -> Result<(), Failure> {
+    let nobody = RoutingKey::decode(NOBODY_S_PAGE).expect("it is as keys are encoded");
+    let start = Position::start(Epoch::from_raw(1));
+    until_available("the cache", || cache.replay(&nobody, start)).await?;
+    readiness.set(Part::Cache);
+    Ok(())
+}
+
+const NOBODY_S_PAGE: &str = "00000000000000000000000000000000:6:nobody:nothing";
+
+/// Tries until the other side is there.
+pub(crate) async fn until_available<T, Attempt>(
+    what: &'static str,
+    mut attempt: impl FnMut() -> Attempt,
+) -> Result<T, Failure>
+where
+    Attempt: Future<Output = Result<T, PortError>>,
+{
+    let mut wait = FIRST_WAIT;
+    loop {
+        match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(error) if error.is_retryable() => {
+                let reason = causes(&error);
+                tracing::warn!(%reason, "{what} is not there yet, trying again");
+            }
+            Err(error) => return Err(port_failure(&error)),
+        }
+        tokio::time::sleep(jittered(wait)).await;
+        wait = (wait * 2).min(LAST_WAIT);
+    }
+}
+
+/// First wait: an engine that is just being restarted is back in about that time.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+/// Longest wait: whoever mends the engine sees life soon.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// Between half the wait and all of it: a whole cluster that waits for one engine must not come
+/// back in one moment.
+fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(rand::rng().random_range(0.5..=1.0))
+}
+
+/// A seam's trouble as the end of the process.
+pub(crate) fn port_failure(error: &PortError) -> Failure {
+    let exit = match error {
+        PortError::Unavailable { .. } => Exit::Unavailable,
+        PortError::Rejected { .. } => Exit::Rejected,
+        PortError::Corrupt { .. } => Exit::BadData,
+        PortError::TooLarge { .. } | PortError::Gone { .. } => Exit::Failed,
+    };
+    Failure::new(exit, causes(error))
+}
+
+#[cfg_attr(
+    not(feature = "kafka"),
+    expect(clippy::unused_async, reason = "only the adapter for Kafka waits")
+)]
+async fn open_bus(config: &Config) -> Result<(Arc<dyn Bus>, Closing), Failure> {
+    match &config.bus {
+        BusAddress::Memory => {
+            let bus = MemoryBus::new(MemoryBusLimits {
+                partition_count: config.partitions,
+                partition_bytes_max: config.limits.bus_partition_bytes_max,
+                ..MemoryBusLimits::default()
+            });
+            Ok((Arc::new(bus), Closing::default()))
+        }
+        #[cfg(feature = "kafka")]
+        BusAddress::Kafka(address) => {
+            let bus = adapters::kafka(config, address).await?;
+            let kafka = Some(Arc::clone(&bus));
+            Ok((bus, Closing { kafka }))
+        }
+        #[cfg(not(feature = "kafka"))]
+        BusAddress::Kafka(_) => Err(missing("kafka")),
+    }
+}
+
+fn make_cache(config: &Config) -> Result<Arc<dyn HotCache>, Failure> {
+    match &config.cache {
+        CacheAddress::Memory => Ok(Arc::new(MemoryCache::new(MemoryCacheLimits {
+            tail_entries_max: config.limits.tail_entries_max,
+            bytes_max: config.limits.cache_bytes_max,
+        }))),
+        #[cfg(feature = "redis")]
+        CacheAddress::Redis(address) => Ok(adapters::redis(config, address)?),
+        #[cfg(not(feature = "redis"))]
+        CacheAddress::Redis(_) => Err(missing("redis")),
+    }
+}
+
+async fn open_database(config: &Config) -> Result<Arc<dyn Database>, Failure> {
+    match &config.database {
+        DatabaseAddress::Sqlite(file) => sqlite(config, file).await,
+        #[cfg(feature = "postgres")]
+        DatabaseAddress::Postgres(address) => Ok(adapters::postgres(config, address).await?),
+        #[cfg(not(feature = "postgres"))]
+        DatabaseAddress::Postgres(_) => Err(missing("postgres")),
+    }
+}
+
+/// The configuration refuses such an address before anything is opened; this is the last line.
+#[cfg(not(all(feature = "kafka", feature = "redis", feature = "postgres")))]
+fn missing(feature: &str) -> Failure {
+    let sentence = format!("this build has no adapter for {feature}");
+    Failure::new(Exit::Config, sentence)
+}
+
+async fn sqlite(config: &Config, file: &Path) -> Result<Arc<dyn Database>, Failure> {
+    // A file elsewhere is the user's, and so is its folder.
+    if file.starts_with(&config.data) {
+        std::fs::create_dir_all(&config.data).map_err(|error| {
+            let folder = config.data.display();
+            let sentence = format!("cannot make the folder {folder}: {error}");
+            Failure::new(Exit::CannotCreate, sentence)
+        })?;
+    }
+    let sqlite = SqliteConfig {
+        readers: config.sqlite_readers,
+        statement_timeout: config.sqlite_timeout,
+        ..SqliteConfig::new(file, config.tenancy)
+    };
+    let opened = tokio::task::spawn_blocking(|| SqliteDatabase::open(sqlite)).await;
+    let opened = opened.map_err(|error| {
+        let sentence = format!("opening the database panicked: {error}");
+        Failure::new(Exit::Failed, sentence)
+    })?;
+    match opened {
+        Ok(database) => Ok(Arc::new(database)),
+        Err(error) => {
+            let exit = match error {
+                OpenError::Unreachable { .. } => Exit::CannotCreate,
+                OpenError::Unusable { .. } => Exit::BadData,
+                OpenError::InUse { .. } => Exit::Unavailable,
+            };
+            Err(Failure::new(exit, causes(&error)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Shows that an engine which is down is waited for, and that one which refuses ends the
+    //! process with its sentence.
+
+    use tidegate_ports::PortError;
+
+    use super::until_available;
+    use crate::exit::Exit;
+
+    fn down() -> PortError {
+        PortError::unavailable("the bus", std::io::Error::other("nobody listens"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_down_is_waited_for() {
+        let mut tries = 0;
+        let opened = until_available("the bus", || {
+            tries += 1;
+            std::future::ready(if tries < 20 { Err(down()) } else { Ok(tries) })
+        });
+        assert_eq!(opened.await.expect("it came up"), 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_refuses_ends_the_process() {
+        let mut tries = 0;
+        let refused = until_available("the bus", || {
+            tries += 1;
+            let why = "the topic has 4 partitions".to_owned();
+            let what = "the broker";
+            std::future::ready(match tries {
+                1 => Err::<(), _>(down()),
+                _ => Err(PortError::Rejected { what, why }),
+            })
+        });
+        let failure = refused.await.expect_err("refused");
+        assert_eq!(failure.exit, Exit::Rejected);
+        let sentence = "the broker refused: the topic has 4 partitions";
+        assert_eq!(failure.sentence, sentence);
+    }
+}

@@ -1,0 +1,84 @@
+//! The engines of a cluster, as far as this build has adapters for them: what each is told, and how
+//! it is seen to be there.
+
+#[cfg(feature = "redis")]
+use std::str::FromStr;
+use std::sync::Arc;
+
+#[cfg(feature = "kafka")]
+use tidegate_kafka::{KafkaBus, KafkaConfig, Replication};
+#[cfg(feature = "postgres")]
+use tidegate_postgres::{PostgresConfig, PostgresDatabase};
+#[cfg(feature = "redis")]
+use tidegate_redis::{RedisCache, RedisConfig, RedisUrl};
+
+use super::until_available;
+use crate::config::Config;
+#[cfg(feature = "kafka")]
+use crate::config::KafkaAddress;
+#[cfg(feature = "postgres")]
+use crate::config::PostgresAddress;
+#[cfg(feature = "redis")]
+use crate::config::RedisAddress;
+use crate::exit::Failure;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+use crate::seams::port_failure;
+
+/// The bus on Kafka, with its topics made where they are missing.
+#[cfg(feature = "kafka")]
+pub(super) async fn kafka(
+    config: &Config,
+    address: &KafkaAddress,
+) -> Result<Arc<KafkaBus>, Failure> {
+    let engines = &config.engines;
+    let kafka = KafkaConfig {
+        topic_prefix: engines.kafka_topic_prefix.clone(),
+        partition_count: config.partitions,
+        replication: match engines.kafka_replication {
+            Some(copies) => Replication::Copies(copies),
+            None => Replication::ByBroker,
+        },
+        properties: engines.kafka_properties.clone(),
+        ..KafkaConfig::new(address.brokers.join(","))
+    };
+    let bus = until_available("the bus", || KafkaBus::connect(kafka.clone())).await?;
+    Ok(Arc::new(bus))
+}
+
+/// The cache on Redis. It is not waited for: without it resumes cost a fresh page, and no more.
+#[cfg(feature = "redis")]
+pub(super) fn redis(config: &Config, address: &RedisAddress) -> Result<Arc<RedisCache>, Failure> {
+    let refused = |error: tidegate_redis::UrlError| {
+        port_failure(&tidegate_ports::PortError::Rejected {
+            what: "the cache",
+            why: error.to_string(),
+        })
+    };
+    let url = RedisUrl::from_str(&address.url()).map_err(refused)?;
+    Ok(Arc::new(RedisCache::new(RedisConfig {
+        key_prefix: config.engines.redis_key_prefix.clone(),
+        retention: config.engines.redis_retention,
+        tail_entries_max: config.limits.tail_entries_max,
+        ..RedisConfig::new(url)
+    })))
+}
+
+/// The database on Postgres, once it is there and set up for capturing changes.
+#[cfg(feature = "postgres")]
+pub(super) async fn postgres(
+    config: &Config,
+    address: &PostgresAddress,
+) -> Result<Arc<PostgresDatabase>, Failure> {
+    let engines = &config.engines;
+    let postgres = PostgresConfig {
+        schema: engines.postgres_schema.clone(),
+        publication: engines.postgres_publication.clone(),
+        slot_prefix: engines.postgres_slot.clone(),
+        connections: engines.postgres_connections,
+        statement_timeout: engines.postgres_timeout,
+        ..PostgresConfig::new(address.url(), config.tenancy)
+    };
+    let database = PostgresDatabase::new(postgres).map_err(|error| port_failure(&error))?;
+    until_available("the database", || database.check()).await?;
+    Ok(Arc::new(database))
+}
