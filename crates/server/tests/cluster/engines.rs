@@ -1,0 +1,85 @@
+//! The engines of the tests, and a table of their own for each test.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::task::JoinSet;
+use tokio_postgres::{Client, NoTls};
+
+/// The table under test, of the tenant `demo`. The database sorts text by a language, the product
+/// by bytes.
+const CREATE: &str = "CREATE TABLE demo_things (
+    id BIGINT PRIMARY KEY, n INTEGER, price NUMERIC(10, 2), flag BOOLEAN, name TEXT,
+    at TIMESTAMPTZ)";
+
+/// Rows live under these keys: few, so that writers meet.
+pub(crate) const KEYS: i64 = 60;
+
+/// An engine's address.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "where the engines are, read in one place"
+)]
+pub(crate) fn address(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| {
+        panic!("{variable} says where the engine is: run `cargo xtask test`, which starts it")
+    })
+}
+
+/// A name that no other test has.
+pub(crate) fn unique(what: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{what}_{}_{count}", std::process::id())
+}
+
+/// A database with the table, and connections to it. It is removed with the value, but for what a
+/// failure leaves.
+pub(crate) struct Site {
+    pub(crate) url: String,
+    name: String,
+    /// What drives the connections; they end with the value.
+    driving: JoinSet<()>,
+}
+
+impl Site {
+    pub(crate) async fn new() -> Self {
+        let server = address("TIDEGATE_TEST_POSTGRES");
+        let name = unique("cluster");
+        let mut driving = JoinSet::new();
+        let postgres = connect(&server, &mut driving).await;
+        let create = format!("CREATE DATABASE {name}");
+        postgres.batch_execute(&create).await.expect("it is new");
+        let (base, _) = server
+            .rsplit_once('/')
+            .expect("the address names a database");
+        let url = format!("{base}/{name}");
+        let mut site = Self { url, name, driving };
+        let database = site.connect().await;
+        database.batch_execute(CREATE).await.expect("it is empty");
+        site
+    }
+
+    /// Another program at the same database.
+    pub(crate) async fn connect(&mut self) -> Client {
+        connect(&self.url, &mut self.driving).await
+    }
+
+    /// Removes the database, whoever still uses it.
+    pub(crate) async fn remove(mut self) {
+        let server = address("TIDEGATE_TEST_POSTGRES");
+        let postgres = connect(&server, &mut self.driving).await;
+        let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
+        postgres.batch_execute(&drop).await.expect("it is there");
+    }
+}
+
+async fn connect(url: &str, driving: &mut JoinSet<()>) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls)
+        .await
+        .expect("the server is up");
+    driving.spawn(async move {
+        // Ends with the client; what is wrong the client says.
+        let _ = connection.await;
+    });
+    client
+}

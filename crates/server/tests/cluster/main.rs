@@ -1,0 +1,15 @@
+//! The whole program over a real Kafka, Redis and Postgres.
+
+mod engines;
+#[path = "../e2e/harness.rs"]
+#[expect(
+    dead_code,
+    reason = "shared with the other end-to-end tests, which use more of it"
+)]
+mod harness;
+mod queries;
+mod refusals;
+mod split;
+mod watchers;
+mod whole;
+mod writers;

@@ -1,0 +1,222 @@
+//! The roles in processes of their own, over Kafka, Redis and Postgres.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tidegate_client::{Client, Dial, Options};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::engines::{Site, address, unique};
+use crate::harness::{Folder, Served};
+use crate::queries::RandomQuery;
+use crate::watchers::{Watchers, answers, check_ends};
+use crate::writers::{call, last_write, transaction};
+
+const QUERIES: usize = 48;
+const CLIENTS: u64 = 8;
+const STRANGERS: u64 = 2;
+/// Transactions between one death and the next.
+const BETWEEN: usize = 60;
+
+/// Each role dies by `kill -9` while strangers and clients write; clients come back to whichever of
+/// two gateways takes them. At the end every page is SQL's answer, and on the way nobody was given
+/// a part of a page in silence.
+#[test]
+fn every_role_may_die() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    runtime.expect("a runtime starts").block_on(survive());
+}
+
+async fn survive() {
+    let mut site = Site::new().await;
+    let engines = Engines::of(&site);
+    let relay = engines.start("cdc");
+    let processor = engines.start("processor");
+    let gateways = [engines.start("gateway"), engines.start("gateway")];
+    let door = Door::open(gateways.each_ref().map(Served::address));
+
+    let mut random = StdRng::seed_from_u64(5);
+    let queries: Vec<RandomQuery> = (0..QUERIES)
+        .map(|_| RandomQuery::new(&mut random))
+        .collect();
+    let mut clients = Vec::new();
+    for seed in 0..=CLIENTS {
+        clients.push(door.client(seed).await);
+    }
+    let caller = clients.pop().expect("one more than watch");
+    let watchers = Watchers::start(&clients, &queries);
+
+    let mut load = Load::start(&mut site, caller.clone(), clients.clone()).await;
+    load.more(BETWEEN).await;
+    let [first, second] = gateways;
+    let first = kill(first, &mut load).await;
+    let second = kill(second, &mut load).await;
+    let processor = kill(processor, &mut load).await;
+    let relay = kill(relay, &mut load).await;
+    load.stop().await;
+
+    let recordings = watchers.finish(last_write(&caller).await).await;
+    let database = site.connect().await;
+    check_ends(&recordings, &queries, &answers(&database, &queries).await);
+    let resumes: usize = recordings.iter().map(|one| one.resumes).sum();
+    let reasons: Vec<&String> = recordings.iter().flat_map(|one| &one.reasons).collect();
+    let first_pages = reasons.iter().filter(|reason| **reason == "subscribe");
+    assert_eq!(first_pages.count(), QUERIES, "{reasons:?}");
+    assert!(resumes > 0, "nobody resumed: {reasons:?}");
+    println!(
+        "{QUERIES} pages right at the end, {resumes} resumes, {} pages",
+        reasons.len()
+    );
+    drop((first, second, processor, relay));
+    site.remove().await;
+}
+
+/// Kills a process, starts it again, and lets more be written.
+async fn kill(served: Served, load: &mut Load) -> Served {
+    let restarted = tokio::task::spawn_blocking(|| served.crash_and_restart()).await;
+    load.more(BETWEEN).await;
+    restarted.expect("it becomes ready again")
+}
+
+/// What every process is told.
+struct Engines {
+    arguments: Vec<String>,
+}
+
+impl Engines {
+    fn of(site: &Site) -> Self {
+        let name = unique("split");
+        let said = [
+            ("bus", format!("kafka://{}", address("TIDEGATE_TEST_KAFKA"))),
+            ("cache", address("TIDEGATE_TEST_REDIS")),
+            ("database", site.url.clone()),
+            ("kafka-topic-prefix", format!("{name}.")),
+            ("redis-key-prefix", format!("{name}:")),
+            ("partitions", "4".to_owned()),
+            ("admin", "127.0.0.1:0".to_owned()),
+        ];
+        Self {
+            arguments: said.map(|(key, value)| format!("--{key}={value}")).to_vec(),
+        }
+    }
+
+    fn start(&self, roles: &str) -> Served {
+        let roles = format!("--roles={roles}");
+        let mut arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        arguments.push(&roles);
+        Served::start_in(Folder::new(), &arguments)
+    }
+}
+
+/// A load balancer: each new connection goes to the next gateway.
+struct Door {
+    dial: Dial,
+    gateway: SocketAddr,
+    /// What carries bytes; it ends with the value.
+    _carrying: JoinSet<()>,
+}
+
+impl Door {
+    fn open(gateways: [SocketAddr; 2]) -> Self {
+        let (dialled, mut pipes) = mpsc::channel(16);
+        let mut carrying = JoinSet::new();
+        carrying.spawn(async move {
+            let mut connections = JoinSet::new();
+            for turn in 0_usize.. {
+                let Some(mut pipe) = pipes.recv().await else {
+                    return;
+                };
+                connections.spawn(async move {
+                    // A gateway that is down closes the pipe, and the client tries again.
+                    if let Ok(mut socket) = TcpStream::connect(gateways[turn % 2]).await {
+                        let _ = tokio::io::copy_bidirectional(&mut pipe, &mut socket).await;
+                    }
+                });
+            }
+        });
+        Self {
+            dial: Dial::Pipe(dialled),
+            gateway: gateways[0],
+            _carrying: carrying,
+        }
+    }
+
+    async fn client(&self, seed: u64) -> Client {
+        let url = format!("ws://{}/?tenant=demo&user=split", self.gateway);
+        let options = Options {
+            seed: Some(seed),
+            updates_max: 1 << 16,
+            dial: self.dial.clone(),
+            ..Options::new(&url)
+        };
+        Client::connect(options).await.expect("the gateways are up")
+    }
+}
+
+/// Writers, until they are stopped.
+struct Load {
+    writers: JoinSet<()>,
+    stop: watch::Sender<bool>,
+    written: Arc<AtomicUsize>,
+    progress: watch::Receiver<usize>,
+}
+
+impl Load {
+    async fn start(site: &mut Site, caller: Client, clients: Vec<Client>) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let (noted, progress) = watch::channel(0);
+        let noted = Arc::new(noted);
+        let written = Arc::new(AtomicUsize::new(0));
+        let mut writers = JoinSet::new();
+        for stranger in 0..STRANGERS {
+            let mut database = site.connect().await;
+            let (stopped, noted) = (stopped.clone(), Arc::clone(&noted));
+            let written = Arc::clone(&written);
+            writers.spawn(async move {
+                let mut random = StdRng::seed_from_u64(200 + stranger);
+                while !*stopped.borrow() {
+                    transaction(&mut database, &mut random).await;
+                    noted.send_replace(written.fetch_add(1, Ordering::Relaxed) + 1);
+                    // As fast as possible would measure the machine, not the system.
+                    tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+                }
+            });
+        }
+        writers.spawn(async move {
+            let mut random = StdRng::seed_from_u64(300);
+            while !*stopped.borrow() {
+                call(&caller, &mut random).await;
+                if random.random_bool(0.1) {
+                    let client = &clients[random.random_range(0..clients.len())];
+                    client.drop_connection().await;
+                }
+            }
+        });
+        Self {
+            writers,
+            stop,
+            written,
+            progress,
+        }
+    }
+
+    /// Waits until the strangers have made so many transactions more.
+    async fn more(&mut self, count: usize) {
+        let goal = self.written.load(Ordering::Relaxed) + count;
+        let reached = self.progress.wait_for(|written| *written >= goal).await;
+        reached.expect("the strangers live");
+    }
+
+    async fn stop(self) {
+        self.stop.send_replace(true);
+        self.writers.join_all().await;
+    }
+}

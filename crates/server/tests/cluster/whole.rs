@@ -1,0 +1,155 @@
+//! One process over Postgres, with bus and cache in memory.
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tidegate_client::{Client, Options};
+use tidegate_core::Lsn;
+use tokio::task::JoinSet;
+
+use crate::engines::Site;
+use crate::harness::Served;
+use crate::queries::RandomQuery;
+use crate::watchers::{Recording, Watchers, answers, check_ends, is_same};
+use crate::writers::{call, last_write, transaction};
+
+const QUERIES: usize = 100;
+const CLIENTS: usize = 10;
+/// Writes one after the other, after each of which SQL is asked for every page.
+const STEPS: usize = 150;
+/// Strangers that then write at the same time, and the transactions of each.
+const STRANGERS: u64 = 4;
+const TRANSACTIONS: usize = 60;
+
+/// The commits whose answers are known: a position at or below the commit and above all before it,
+/// and SQL's answers after it.
+type Known = Vec<(Lsn, Vec<String>)>;
+
+/// While writers take turns, every page that a diff leaves is SQL's answer at the diff's commit;
+/// after writers that did not wait for one another, every page ends with SQL's answer. Meanwhile
+/// connections drop, and clients resume.
+#[test]
+fn every_page_over_postgres_is_what_sql_says() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    runtime.expect("a runtime starts").block_on(observe());
+}
+
+async fn observe() {
+    let mut site = Site::new().await;
+    let served = Served::start(&["--database", &site.url]);
+    let mut random = StdRng::seed_from_u64(1);
+    let queries: Vec<RandomQuery> = (0..QUERIES)
+        .map(|_| RandomQuery::new(&mut random))
+        .collect();
+    let mut clients = Vec::new();
+    for seed in 0..=CLIENTS as u64 {
+        let options = Options {
+            seed: Some(seed),
+            updates_max: 1 << 16,
+            ..Options::new(&served.ws_url("demo", "oracle"))
+        };
+        clients.push(Client::connect(options).await.expect("the server is up"));
+    }
+    let caller = clients.pop().expect("one more than watch");
+    let watchers = Watchers::start(&clients, &queries);
+
+    let (known, end) = take_turns(&mut site, &caller, &clients, &queries).await;
+    write_at_once(&mut site, &caller, &clients).await;
+    let recordings = watchers.finish(last_write(&caller).await).await;
+
+    let database = site.connect().await;
+    check_ends(&recordings, &queries, &answers(&database, &queries).await);
+    let checks = check_diffs(&recordings, &queries, &known, end);
+    assert!(checks > 1_000, "only {checks} comparisons");
+    let resumes: usize = recordings.iter().map(|one| one.resumes).sum();
+    assert!(resumes > 10, "only {resumes} resumes");
+    let reasons = recordings.iter().flat_map(|one| &one.reasons);
+    let first = reasons.filter(|reason| *reason == "subscribe").count();
+    assert_eq!(
+        first, QUERIES,
+        "one first page each, others say why they came"
+    );
+    println!("{checks} pages compared after diffs, {QUERIES} at the end, {resumes} resumes");
+    drop(served);
+    site.remove().await;
+}
+
+/// Writers that wait for one another, so that the table after each commit is known.
+async fn take_turns(
+    site: &mut Site,
+    caller: &Client,
+    clients: &[Client],
+    queries: &[RandomQuery],
+) -> (Known, Lsn) {
+    let mut random = StdRng::seed_from_u64(2);
+    let mut database = site.connect().await;
+    let mut known = Known::new();
+    for _ in 0..STEPS {
+        let lsn = match random.random_bool(0.5) {
+            true => transaction(&mut database, &mut random).await,
+            false => call(caller, &mut random).await.and_then(|reply| reply.lsn),
+        };
+        if let Some(lsn) = lsn {
+            known.push((lsn, answers(&database, queries).await));
+        }
+        drop_one(clients, &mut random).await;
+    }
+    (known, last_write(caller).await)
+}
+
+/// Writers that do not wait.
+async fn write_at_once(site: &mut Site, caller: &Client, clients: &[Client]) {
+    let mut writers = JoinSet::new();
+    for stranger in 0..STRANGERS {
+        let mut database = site.connect().await;
+        writers.spawn(async move {
+            let mut random = StdRng::seed_from_u64(100 + stranger);
+            for _ in 0..TRANSACTIONS {
+                transaction(&mut database, &mut random).await;
+            }
+        });
+    }
+    let mut random = StdRng::seed_from_u64(3);
+    while !writers.is_empty() {
+        tokio::select! {
+            ended = writers.join_next() => ended.expect("there are some").expect("no panic"),
+            _ = call(caller, &mut random) => {}
+        }
+        drop_one(clients, &mut random).await;
+    }
+}
+
+async fn drop_one(clients: &[Client], random: &mut StdRng) {
+    if random.random_bool(0.1) {
+        let client = &clients[random.random_range(0..clients.len())];
+        client.drop_connection().await;
+    }
+}
+
+/// Compares the page after each diff with the answer after its commit, while those are known.
+fn check_diffs(
+    recordings: &[Recording],
+    queries: &[RandomQuery],
+    known: &Known,
+    end: Lsn,
+) -> usize {
+    let mut checks = 0;
+    for recording in recordings {
+        for (lsn, page) in recording.diffs.iter().filter(|(lsn, _)| *lsn < end) {
+            let after = known.partition_point(|(from, _)| from <= lsn);
+            let Some((_, answers)) = after.checked_sub(1).map(|at| &known[at]) else {
+                continue;
+            };
+            let (query, answer) = (&queries[recording.query], &answers[recording.query]);
+            let (json, sql) = (&query.json, &query.sql);
+            assert!(
+                is_same(page, answer),
+                "at {lsn}: {json}\n{sql}\nshown    {page}\nexpected {answer}"
+            );
+            checks += 1;
+        }
+    }
+    checks
+}
