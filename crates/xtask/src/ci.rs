@@ -18,6 +18,8 @@ pub(crate) fn run(tree: &Tree) -> Result<()> {
         let lint = [
             "clippy",
             "--workspace",
+            "--features",
+            "tidegate/cluster",
             "--all-targets",
             "--",
             "-D",

@@ -3,19 +3,19 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+use clap::ValueEnum;
 
 use crate::programs;
 use crate::services::{Kind, Services};
 use crate::steps::{Steps, succeed};
 use crate::tree::Tree;
 
-/// The packages whose tests speak to a real service, and to which.
-const SERVICE_TESTS: &[(&str, Kind)] = &[
-    ("tidegate-redis", Kind::Redis),
-    ("tidegate-postgres", Kind::Postgres),
-    ("tidegate-kafka", Kind::Kafka),
-];
+/// The packages that are tests of an engine's adapter: without the engine they have nothing to run.
+const ENGINE_PACKAGES: &[&str] = &["tidegate-redis", "tidegate-postgres", "tidegate-kafka"];
+
+/// The program with every adapter, and with them its tests over real engines.
+const WITH_ENGINES: &[&str] = &["--workspace", "--features", "tidegate/cluster"];
 
 /// How much of the suite to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,21 +35,16 @@ pub(crate) fn run(tree: &Tree, extent: Extent) -> Result<()> {
 
 /// Runs the suite as part of a longer task.
 pub(crate) fn add_steps(steps: &mut Steps, tree: &Tree, extent: Extent) {
-    let with_services = with_services(tree);
-    let others = others(&with_services);
-    // One build with the features of tests, so that the program under test and the tests share
-    // every dependency: a later `cargo build -p tidegate` would build half of them again.
-    steps.run("build", || {
-        let build = ["build", "--bins", "--tests", "--examples"];
-        succeed(cargo(tree).args(build).args(&others))
-    });
-    steps.run("cargo test", || {
-        succeed(cargo(tree).args(["test", "--no-fail-fast"]).args(&others))
-    });
     match extent {
-        Extent::Fast => {}
+        Extent::Fast => add_test_steps(steps, tree, &without_engines(tree), None),
         Extent::Whole => {
-            add_service_steps(steps, tree, &with_services);
+            let mut services = None;
+            steps.run("services", || {
+                services = Some(Services::start(tree, Kind::value_variants())?);
+                Ok(())
+            });
+            add_test_steps(steps, tree, WITH_ENGINES, services.as_ref());
+            drop(services);
             steps.run("chromium", programs::ensure_chromium);
             steps.run("node", programs::ensure_node);
             steps.run("console tests", || console_tests(tree));
@@ -57,39 +52,27 @@ pub(crate) fn add_steps(steps: &mut Steps, tree: &Tree, extent: Extent) {
     }
 }
 
-/// Starts the services, runs the tests that need them, and stops them.
-fn add_service_steps(steps: &mut Steps, tree: &Tree, packages: &[(&str, Kind)]) {
-    if packages.is_empty() {
-        return;
-    }
-    let kinds: Vec<Kind> = packages.iter().map(|(_, kind)| *kind).collect();
-    let mut services = None;
-    steps.run("services", || {
-        services = Some(Services::start(tree, &kinds)?);
-        Ok(())
+/// One build with the features of tests, so that the program under test and the tests share every
+/// dependency: a later `cargo build -p tidegate` would build half of them again.
+///
+/// Without the services, the tests that need one fail and say so.
+fn add_test_steps(steps: &mut Steps, tree: &Tree, selection: &[&str], services: Option<&Services>) {
+    steps.run("build", || {
+        let build = ["build", "--bins", "--tests", "--examples"];
+        succeed(cargo(tree).args(build).args(selection))
     });
-    steps.run("service tests", || {
-        let services = services.context("the services did not start")?;
+    steps.run("cargo test", || {
         let mut test = cargo(tree);
-        test.args(["test", "--no-fail-fast"]);
-        for (package, _) in packages {
-            test.args(["--package", package]);
-        }
-        succeed(test.envs(services.environment()))
+        test.args(["test", "--no-fail-fast"]).args(selection);
+        succeed(test.envs(services.map(Services::environment).unwrap_or_default()))
     });
 }
 
-/// The packages of the workspace whose tests need a service.
-fn with_services(tree: &Tree) -> Vec<(&'static str, Kind)> {
+/// Cargo's way to say: all packages but those that are nothing without an engine.
+fn without_engines(tree: &Tree) -> Vec<&'static str> {
     let is_there = |name: &str| tree.packages.iter().any(|package| package.name == name);
-    let known = SERVICE_TESTS.iter().copied();
-    known.filter(|(name, _)| is_there(name)).collect()
-}
-
-/// Cargo's way to say: all packages but these.
-fn others(packages: &[(&'static str, Kind)]) -> Vec<&'static str> {
     let mut arguments = vec!["--workspace"];
-    for (package, _) in packages {
+    for package in ENGINE_PACKAGES.iter().filter(|name| is_there(name)) {
         arguments.extend(["--exclude", package]);
     }
     arguments
@@ -130,31 +113,27 @@ pub(crate) fn cargo(tree: &Tree) -> Command {
 
 #[cfg(test)]
 mod tests {
-    //! Shows that tests which need a service are left to the step that has it, and no others.
+    //! Shows that tests which need an engine are left out where there is none, and no others.
 
     use std::path::PathBuf;
 
-    use super::{Kind, others, with_services};
+    use super::without_engines;
     use crate::tree::{Package, Tree};
 
     #[test]
-    fn packages_with_services_are_excluded_when_they_exist() {
+    fn packages_of_engines_are_excluded_when_they_exist() {
         let package = |name: &str| Package {
             name: name.to_owned(),
             manifest_path: PathBuf::new(),
             dependencies: Vec::new(),
         };
-        let tree = Tree {
+        let tree = |names: &[&str]| Tree {
             root: PathBuf::new(),
             target: PathBuf::new(),
-            packages: vec![package("tidegate-core"), package("tidegate-redis")],
+            packages: names.iter().map(|name| package(name)).collect(),
         };
-        let found = with_services(&tree);
-        assert_eq!(found, [("tidegate-redis", Kind::Redis)]);
-        assert_eq!(
-            others(&found).join(" "),
-            "--workspace --exclude tidegate-redis"
-        );
-        assert_eq!(others(&[]), ["--workspace"]);
+        let some = without_engines(&tree(&["tidegate-core", "tidegate-redis"]));
+        assert_eq!(some.join(" "), "--workspace --exclude tidegate-redis");
+        assert_eq!(without_engines(&tree(&["tidegate-core"])), ["--workspace"]);
     }
 }

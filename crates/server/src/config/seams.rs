@@ -168,7 +168,8 @@ pub(super) fn refuse_what_does_not_go_together(
     if !config.roles.has(Role::Gateway) && config.admin.is_none() {
         return conflict(
             Key::Roles,
-            "which serve nobody on listen: set admin to an address for /health, /ready and /metrics",
+            "which serve nobody on listen: set admin to an address for /health, /ready and \
+             /metrics",
         );
     }
     Ok(())
