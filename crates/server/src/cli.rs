@@ -3,6 +3,7 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 
+use crate::commands::doctor::DoctorArgs;
 use crate::commands::rpc::RpcArgs;
 use crate::commands::watch::WatchArgs;
 use crate::config::{Allowed, Flags, Key};
@@ -21,6 +22,8 @@ pub(crate) enum Command {
     Serve(SettingFlags),
     /// Prints the effective configuration and where each value comes from
     Config(SettingFlags),
+    /// Asks bus, cache and database whether they can be used
+    Doctor(DoctorArgs),
     /// Shows a page of a table and keeps it up to date
     Watch(WatchArgs),
     /// Calls a SQL procedure and prints what it gave

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Serve(flags) => commands::serve::run(flags.0),
         Command::Config(flags) => commands::config::run(flags.0),
+        Command::Doctor(args) => commands::doctor::run(args),
         Command::Watch(args) => commands::watch::run(&args),
         Command::Rpc(args) => commands::rpc::run(&args),
     };

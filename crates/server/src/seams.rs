@@ -7,6 +7,7 @@
 
 #[cfg(any(feature = "kafka", feature = "redis", feature = "postgres"))]
 mod adapters;
+pub(crate) mod examine;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -86,14 +87,18 @@ pub(crate) async fn watch_cache(
     cache: Arc<dyn HotCache>,
     readiness: Readiness,
 ) -> Result<(), Failure> {
-    let nobody = RoutingKey::decode(NOBODY_S_PAGE).expect("it is as keys are encoded");
-    let start = Position::start(Epoch::from_raw(1));
+    let (nobody, start) = page_of_nobody();
     until_available("the cache", || cache.replay(&nobody, start)).await?;
     readiness.set(Part::Cache);
     Ok(())
 }
 
-const NOBODY_S_PAGE: &str = "00000000000000000000000000000000:6:nobody:nothing";
+/// A page that nobody has: to ask for it shows whether the cache answers.
+fn page_of_nobody() -> (RoutingKey, Position) {
+    let key = RoutingKey::decode("00000000000000000000000000000000:6:nobody:nothing");
+    let key = key.expect("it is as keys are encoded");
+    (key, Position::start(Epoch::from_raw(1)))
+}
 
 /// Tries until the other side is there.
 pub(crate) async fn until_available<T, Attempt>(

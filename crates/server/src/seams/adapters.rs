@@ -12,6 +12,10 @@ use tidegate_postgres::{PostgresConfig, PostgresDatabase};
 #[cfg(feature = "redis")]
 use tidegate_redis::{RedisCache, RedisConfig, RedisUrl};
 
+#[cfg(any(feature = "redis", feature = "postgres"))]
+use tidegate_ports::PortError;
+
+#[cfg(any(feature = "kafka", feature = "postgres"))]
 use super::until_available;
 use crate::config::Config;
 #[cfg(feature = "kafka")]
@@ -30,8 +34,15 @@ pub(super) async fn kafka(
     config: &Config,
     address: &KafkaAddress,
 ) -> Result<Arc<KafkaBus>, Failure> {
+    let kafka = kafka_config(config, address);
+    let bus = until_available("the bus", || KafkaBus::connect(kafka.clone())).await?;
+    Ok(Arc::new(bus))
+}
+
+#[cfg(feature = "kafka")]
+pub(super) fn kafka_config(config: &Config, address: &KafkaAddress) -> KafkaConfig {
     let engines = &config.engines;
-    let kafka = KafkaConfig {
+    KafkaConfig {
         topic_prefix: engines.kafka_topic_prefix.clone(),
         partition_count: config.partitions,
         replication: match engines.kafka_replication {
@@ -40,16 +51,14 @@ pub(super) async fn kafka(
         },
         properties: engines.kafka_properties.clone(),
         ..KafkaConfig::new(address.brokers.join(","))
-    };
-    let bus = until_available("the bus", || KafkaBus::connect(kafka.clone())).await?;
-    Ok(Arc::new(bus))
+    }
 }
 
 /// The cache on Redis. It is not waited for: without it resumes cost a fresh page, and no more.
 #[cfg(feature = "redis")]
 pub(super) fn redis(config: &Config, address: &RedisAddress) -> Result<Arc<RedisCache>, Failure> {
     let refused = |error: tidegate_redis::UrlError| {
-        port_failure(&tidegate_ports::PortError::Rejected {
+        port_failure(&PortError::Rejected {
             what: "the cache",
             why: error.to_string(),
         })
@@ -69,16 +78,23 @@ pub(super) async fn postgres(
     config: &Config,
     address: &PostgresAddress,
 ) -> Result<Arc<PostgresDatabase>, Failure> {
+    let database = make_postgres(config, address).map_err(|error| port_failure(&error))?;
+    until_available("the database", || database.check()).await?;
+    Ok(Arc::new(database))
+}
+
+#[cfg(feature = "postgres")]
+pub(super) fn make_postgres(
+    config: &Config,
+    address: &PostgresAddress,
+) -> Result<PostgresDatabase, PortError> {
     let engines = &config.engines;
-    let postgres = PostgresConfig {
+    PostgresDatabase::new(PostgresConfig {
         schema: engines.postgres_schema.clone(),
         publication: engines.postgres_publication.clone(),
         slot_prefix: engines.postgres_slot.clone(),
         connections: engines.postgres_connections,
         statement_timeout: engines.postgres_timeout,
         ..PostgresConfig::new(address.url(), config.tenancy)
-    };
-    let database = PostgresDatabase::new(postgres).map_err(|error| port_failure(&error))?;
-    until_available("the database", || database.check()).await?;
-    Ok(Arc::new(database))
+    })
 }

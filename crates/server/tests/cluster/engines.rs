@@ -32,11 +32,10 @@ pub(crate) fn unique(what: &str) -> String {
     format!("{what}_{}_{count}", std::process::id())
 }
 
-/// A database with the table, and connections to it. It is removed with the value, but for what a
-/// failure leaves.
+/// A database with the table, and connections to it. It goes when the services end: a slot of a
+/// process that was killed may hold it for a while.
 pub(crate) struct Site {
     pub(crate) url: String,
-    name: String,
     /// What drives the connections; they end with the value.
     driving: JoinSet<()>,
 }
@@ -53,7 +52,7 @@ impl Site {
             .rsplit_once('/')
             .expect("the address names a database");
         let url = format!("{base}/{name}");
-        let mut site = Self { url, name, driving };
+        let mut site = Self { url, driving };
         let database = site.connect().await;
         database.batch_execute(CREATE).await.expect("it is empty");
         site
@@ -62,14 +61,6 @@ impl Site {
     /// Another program at the same database.
     pub(crate) async fn connect(&mut self) -> Client {
         connect(&self.url, &mut self.driving).await
-    }
-
-    /// Removes the database, whoever still uses it.
-    pub(crate) async fn remove(mut self) {
-        let server = address("TIDEGATE_TEST_POSTGRES");
-        let postgres = connect(&server, &mut self.driving).await;
-        let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
-        postgres.batch_execute(&drop).await.expect("it is there");
     }
 }
 

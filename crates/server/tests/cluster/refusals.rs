@@ -53,3 +53,36 @@ fn an_engine_that_refuses_is_code_78() {
     assert_eq!(output.status.code(), Some(78), "{stderr}");
     assert!(stderr.contains("no_such_database"), "{stderr}");
 }
+
+/// The doctor finds what is wrong and what to do, makes topics when it is told to, and is content
+/// when all is well.
+#[test]
+fn the_doctor_says_what_is_wrong() {
+    let folder = Folder::new();
+    let doctor = |more: &[&str]| {
+        let said = [
+            format!("--bus=kafka://{}", address("TIDEGATE_TEST_KAFKA")),
+            format!("--cache={}", address("TIDEGATE_TEST_REDIS")),
+            format!("--database={}", address("TIDEGATE_TEST_POSTGRES")),
+            format!("--kafka-topic-prefix={}.", std::process::id()),
+        ];
+        let said: Vec<&str> = said.iter().map(String::as_str).collect();
+        let output = run(folder.path(), &[&["doctor"], &said[..], more].concat());
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        (output.status.code(), stdout, stderr)
+    };
+    let (code, stdout, stderr) = doctor(&[]);
+    assert_eq!(code, Some(78), "{stdout}{stderr}");
+    assert!(stdout.contains("NOT  bus"), "{stdout}");
+    assert!(
+        stdout.contains("ok   cache") && stdout.contains("ok   database"),
+        "{stdout}"
+    );
+    let (code, stdout, stderr) = doctor(&["--create-topics", "--partitions=3"]);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    assert!(stdout.contains("with 3 partitions"), "{stdout}");
+    let (code, stdout, stderr) = doctor(&["--partitions=4"]);
+    assert_eq!(code, Some(78), "{stdout}{stderr}");
+    assert!(stderr.contains('3') && stderr.contains('4'), "{stderr}");
+}

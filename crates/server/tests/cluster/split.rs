@@ -76,7 +76,6 @@ async fn survive() {
         reasons.len()
     );
     drop((first, second, processor, relay));
-    site.remove().await;
 }
 
 /// Kills a process, starts it again, and lets more be written.
