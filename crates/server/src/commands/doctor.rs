@@ -1,4 +1,4 @@
-//! `tidegate doctor`: whether bus, cache and database can be used, and what to do where they cannot.
+//! `tidegate doctor`: whether bus, cache and database can be used, and what to do if not.
 
 use std::fmt::Write;
 
