@@ -457,8 +457,12 @@ impl PartitionOwner {
         let (Some(rows), Some((position, lsn))) = (self.engine.rows(*page), *published) else {
             return;
         };
-        // What has been passed since did not touch the page.
-        let (query, lsn) = (Arc::clone(query), lsn.max(self.engine.passed()));
+        // What has been passed since did not touch the page, unless that is held back.
+        let lsn = match self.engine.is_held(*page) {
+            true => lsn,
+            false => lsn.max(self.engine.passed()),
+        };
+        let query = Arc::clone(query);
         let place = Place {
             position,
             lsn,

@@ -1,6 +1,6 @@
 //! The text of statements. That they mean what the engine means is shown on a real database, by
-//! `tidegate-sqlite` and `tidegate-postgres`; here it is how they look: every name quoted, every value a parameter, no more
-//! said than an index can follow.
+//! `tidegate-sqlite` and `tidegate-postgres`; here it is how they look: every name quoted, every
+//! value a parameter, no more said than an index can follow.
 
 use std::sync::Arc;
 

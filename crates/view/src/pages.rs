@@ -150,6 +150,17 @@ impl Pages {
         self.tables.get(page.table as usize)?.as_ref()?.rows(page)
     }
 
+    /// Whether a page has changes that wait to be published until rows are read: its subscribers then
+    /// have the page as it was when it was last published, not as it is at [`Pages::passed`].
+    #[must_use]
+    pub fn is_held(&self, page: PageId) -> bool {
+        let table = self
+            .tables
+            .get(page.table as usize)
+            .and_then(Option::as_ref);
+        table.is_some_and(|table| table.is_held(page))
+    }
+
     /// The answer to a request. It takes effect as soon as the stream has passed its horizon.
     pub fn seed(&mut self, request: SeedRequest, seed: Seed, effects: &mut Vec<Effect>) {
         let (recent, passed) = (&self.recent, self.passed);

@@ -151,6 +151,12 @@ impl TablePages {
         page.visible().map(rows_of)
     }
 
+    /// Whether changes of the page wait to be published.
+    pub(crate) fn is_held(&self, id: PageId) -> bool {
+        self.page(id)
+            .is_some_and(|page| page.held_since().is_some())
+    }
+
     /// The first commit whose changes of some page have not been published.
     pub(crate) fn held_since(&self) -> Option<Lsn> {
         let pages = self

@@ -394,3 +394,41 @@ fn a_gap_is_read_over() {
     };
     assert_eq!(diff.position, at(1, 1));
 }
+
+/// A page that waits for rows is repeated as it was published, at the commit it was right at: a
+/// position that its rows have not reached would let `sync` answer too early.
+#[test]
+fn a_held_page_is_repeated_where_it_is_right() {
+    let mut bench = Bench::new();
+    bench.heartbeat(10);
+    bench.lease(spec(), Want::Page);
+    let request = seed_request(&bench.describe(schema(&[])));
+    let rows = (0..i64::from(request.rows_max))
+        .map(|id| row(id, 0))
+        .collect();
+    let mut effects = Effects::default();
+    let fence = Fence::Prefix(Lsn::new(10));
+    let (complete, count) = (false, i64::from(request.rows_max));
+    let snapshot = Snapshot {
+        fence,
+        rows,
+        complete,
+    };
+    bench.owner.seeded(request, Ok(snapshot), &mut effects);
+    let delete = |id| RowChange::Delete {
+        key: Box::new([Value::Int(id)]),
+    };
+    let held = bench.change(11, Some((0..count).map(delete).collect()), Part::Last);
+    assert!(published(&held).is_empty(), "{held:?}");
+    let beat = published(&bench.heartbeat(20));
+    let [PageRecord::Progress { lsn, .. }] = beat[..] else {
+        panic!("{beat:?}")
+    };
+    assert_eq!(lsn, Lsn::new(10), "progress waits for the page");
+    let repeated = published(&bench.lease(spec(), Want::Page));
+    let [PageRecord::Page(page)] = &repeated[..] else {
+        panic!("{repeated:?}")
+    };
+    assert_eq!((page.lsn, page.position), (Lsn::new(10), at(1, 0)));
+    assert_eq!(page.pks, r#"["0","1"]"#);
+}
