@@ -150,8 +150,8 @@ impl Pages {
         self.tables.get(page.table as usize)?.as_ref()?.rows(page)
     }
 
-    /// Whether a page has changes that wait to be published until rows are read: its subscribers then
-    /// have the page as it was when it was last published, not as it is at [`Pages::passed`].
+    /// Whether a page has changes that wait to be published until rows are read: its subscribers
+    /// then have the page as it was when it was last published, not as it is at [`Pages::passed`].
     #[must_use]
     pub fn is_held(&self, page: PageId) -> bool {
         let table = self
