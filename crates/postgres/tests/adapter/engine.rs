@@ -10,7 +10,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tidegate_core::{
     FilterSpec, LimitRule, Literal, Lsn, ModifierSpec, Operator, OrderSpec, PageChange, Query,
-    QuerySpec, Row, Sort, TableSchema,
+    QuerySpec, Row, Sort, TableSchema, Transaction,
 };
 use tidegate_ports::{Database, Snapshot, SnapshotRequest};
 use tidegate_view::{Effect, Limits, PageId, Pages, Seed, SeedRequest};
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::harness::{Model, Site, next, tenant};
 use crate::join::{TABLE, Writers};
-use crate::naive::expected;
+use crate::naive::{expected, first};
 
 /// Transactions written in one run.
 const WRITES: u64 = 900;
@@ -69,6 +69,9 @@ struct Engine {
     pages: Pages,
     clients: HashMap<PageId, Client>,
     answers: mpsc::UnboundedSender<(SeedRequest, Snapshot)>,
+    /// Answers whose horizon the stream has not passed.
+    answered: Vec<(SeedRequest, Arc<Query>, Snapshot)>,
+    transactions: Vec<Transaction>,
     /// The table at every commit, by position.
     history: Vec<(Lsn, Model)>,
     dice: SmallRng,
@@ -106,7 +109,10 @@ impl Engine {
                     apply(client.rows.as_mut().unwrap(), changes);
                     self.compare(page, lsn);
                 }
-                other @ (Effect::Reset { .. } | Effect::Refused { .. }) => panic!("{other:?}"),
+                other @ (Effect::Reset { .. } | Effect::Refused { .. }) => {
+                    self.check_answers();
+                    panic!("{other:?}")
+                }
             }
         }
     }
@@ -128,6 +134,28 @@ impl Engine {
             // The run may be over.
             let _ = answers.send((request, snapshot));
         });
+    }
+
+    /// Every answer whose horizon the stream has passed is the query's result over exactly the
+    /// transactions that it sees.
+    fn check_answers(&mut self) {
+        let (last, _) = self.history.last().unwrap();
+        let passed = self.pages.passed().max(*last);
+        let (ready, rest) = std::mem::take(&mut self.answered)
+            .into_iter()
+            .partition::<Vec<_>, _>(|answer| answer.2.fence.horizon() <= passed);
+        self.answered = rest;
+        for (request, query, Snapshot { fence, rows, .. }) in ready {
+            let mut model = Model::default();
+            for transaction in &self.transactions {
+                if fence.contains(&transaction.commit) {
+                    model.apply(query.schema(), transaction).unwrap();
+                }
+            }
+            let all: Vec<Row> = model.rows.into_values().collect();
+            let found = first(&query, &all, request.rows_max as usize);
+            assert_eq!(rows, found, "{fence:?}");
+        }
     }
 
     /// What the client has is the query's result at that commit.
@@ -185,6 +213,8 @@ async fn pages_are_exact_under_load() {
         pages: Pages::new(Limits::default()),
         clients: HashMap::new(),
         answers,
+        answered: Vec::new(),
+        transactions: Vec::new(),
         history: vec![(Lsn::ZERO, Model::default())],
         dice: SmallRng::seed_from_u64(5),
         compared: 0,
@@ -202,6 +232,7 @@ async fn pages_are_exact_under_load() {
                     let mut model = model.clone();
                     model.apply(&schema, &transaction).unwrap();
                     engine.history.push((transaction.commit.lsn, model));
+                    engine.transactions.push(transaction.clone());
                     for change in transaction.tables {
                         engine.pages.apply(transaction.commit, change, &mut effects);
                     }
@@ -216,7 +247,10 @@ async fn pages_are_exact_under_load() {
                 }
             }
             answer = answered.recv() => {
-                let (request, Snapshot { fence, rows, complete }) = answer.unwrap();
+                let (request, snapshot) = answer.unwrap();
+                let query = Arc::clone(&engine.clients[&request.page].query);
+                engine.answered.push((request, query, snapshot.clone()));
+                let Snapshot { fence, rows, complete } = snapshot;
                 engine.pages.seed(request, Seed { rows, complete, fence }, &mut effects);
                 engine.carry_out(effects);
             }
@@ -235,6 +269,7 @@ async fn pages_are_exact_under_load() {
         }
     }
     engine.compare_all();
+    engine.check_answers();
     assert_eq!(engine.history.last().unwrap().1, site.model(&schema).await);
     let (compared, refilled) = (engine.compared, engine.refilled);
     println!("{compared} pages compared, {refilled} refills");

@@ -125,6 +125,11 @@ fn from_keyset(query: &Query, keyset: Option<&Keyset>, row: &Row) -> bool {
 
 /// The query's rows out of all of a table's.
 pub(crate) fn expected(query: &Query, rows: &[Row]) -> Vec<Row> {
+    first(query, rows, query.limit() as usize)
+}
+
+/// The first of the query's rows, whatever its limit.
+pub(crate) fn first(query: &Query, rows: &[Row], count: usize) -> Vec<Row> {
     let mut found: Vec<Row> = rows
         .iter()
         .filter(|row| matches(query.filter(), row) == Some(true))
@@ -133,6 +138,6 @@ pub(crate) fn expected(query: &Query, rows: &[Row]) -> Vec<Row> {
         .collect();
     let keys = query.order().len();
     found.sort_by(|a, b| order(query, &of_row(query, a), &of_row(query, b), keys));
-    found.truncate(query.limit() as usize);
+    found.truncate(count);
     found
 }
