@@ -109,10 +109,16 @@ impl Engine {
                     apply(client.rows.as_mut().unwrap(), changes);
                     self.compare(page, lsn);
                 }
-                other @ (Effect::Reset { .. } | Effect::Refused { .. }) => {
+                Effect::Reset { page, lsn, rows } => {
+                    // Which of the two was wrong: a seed, its joining, or what was published?
                     self.check_answers();
-                    panic!("{other:?}")
+                    let query = &self.clients[&page].query;
+                    let right = expected(query, &self.at(lsn)) == rows;
+                    let commits = self.transactions.iter().rev().take(20);
+                    let commits: Vec<_> = commits.map(|transaction| transaction.commit).collect();
+                    panic!("reset of {query:?} at {lsn}, rightly: {right}; last {commits:?}")
                 }
+                refused @ Effect::Refused { .. } => panic!("{refused:?}"),
             }
         }
     }
