@@ -31,6 +31,7 @@ use crate::connect::Alone;
 use crate::error::{Failure, WHAT, closing, port_error, rejected, replication_error};
 use crate::pgoutput::{Message, Relation};
 use crate::session::{run, text_of};
+use crate::visible::parse_snapshot;
 
 /// Batches that may wait to be taken. While they wait, further transactions join the next one, so
 /// a slow reader gets fewer and larger batches.
@@ -112,15 +113,15 @@ pub(crate) async fn start(
             .simple_query(&create)
             .await
             .map_err(replication_error)?;
-        let near = wait_for_older(&source.connection.client).await?;
+        let visible = wait_for_older(&source.connection.client).await?;
         replication.start().await.map_err(replication_error)?;
         replication
             .wait_started()
             .await
             .map_err(replication_error)?;
-        Ok(near)
+        Ok(visible)
     });
-    let near = started.await.map_err(|_| {
+    let visible = started.await.map_err(|_| {
         tracing::warn!("transactions are open for longer than a change stream may take to start");
         PortError::Unavailable {
             what: WHAT,
@@ -132,7 +133,8 @@ pub(crate) async fn start(
     let reader = Reader {
         source,
         replication: ended,
-        assembler: Assembler::new(near),
+        assembler: Assembler::new(visible.xmax),
+        visible,
         acknowledged,
         shapes: shapes.map_err(port_error)?,
         look: JoinSet::new(),
@@ -143,19 +145,22 @@ pub(crate) async fn start(
     Ok(stream)
 }
 
-/// Waits until every transaction is over that began before now; gives the number of a newer one.
-async fn wait_for_older(client: &Client) -> Result<Xid, PortError> {
+/// Waits until every transaction is over that began before now; gives who is visible then.
+async fn wait_for_older(client: &Client) -> Result<TransactionSnapshot, PortError> {
     let one = async |sql: &str| {
         let rows = run(client, sql, &[]).await.map_err(port_error)?;
         let text = rows.first().and_then(|row| text_of(row, 0));
-        let number = text.and_then(|text| text.parse::<u64>().ok());
-        number.ok_or_else(|| rejected("it gave a transaction id that is no number"))
+        let text = text.map(str::to_owned);
+        text.ok_or_else(|| rejected("it does not say which transactions there are"))
     };
+    let unknown = || rejected("it names transactions in words that are not known");
     let newer = one("SELECT pg_catalog.pg_current_xact_id()::text").await?;
+    let newer = Xid::new(newer.parse().map_err(|_| unknown())?);
     loop {
-        let oldest = "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text";
-        if one(oldest).await? > newer {
-            return Ok(Xid::new(newer));
+        let text = one("SELECT pg_catalog.pg_current_snapshot()::text").await?;
+        let visible = parse_snapshot(&text).ok_or_else(unknown)?;
+        if visible.xmin > newer {
+            return Ok(visible);
         }
         tokio::time::sleep(LOOK_INTERVAL).await;
     }
@@ -176,6 +181,9 @@ struct Reader {
     replication: Ended,
     assembler: Assembler,
     acknowledged: watch::Receiver<Lsn>,
+    /// Who was visible when it was last said. Each batch says it, also one without a message of
+    /// ours: a batch that said nothing would mean that all it brings is visible.
+    visible: TransactionSnapshot,
     /// Of all streamed tables, when they were last looked at.
     shapes: HashMap<u32, Shaped>,
     /// The look that is under way; the stream does not wait for it.
@@ -189,7 +197,6 @@ struct Pending {
     transactions: Vec<Transaction>,
     rows: usize,
     end: Option<(Lsn, i64)>,
-    visible: Option<TransactionSnapshot>,
 }
 
 impl Pending {
@@ -197,9 +204,6 @@ impl Pending {
         self.rows += committed.rows;
         self.transactions.extend(committed.transaction);
         self.end = Some((committed.lsn, committed.at_micros));
-        if committed.visible.is_some() {
-            self.visible = committed.visible;
-        }
     }
 
     fn is_full(&self) -> bool {
@@ -207,7 +211,7 @@ impl Pending {
     }
 
     /// The batch, if there is anything to tell.
-    fn batch(&mut self) -> Option<ChangeBatch> {
+    fn batch(&mut self, visible: &TransactionSnapshot) -> Option<ChangeBatch> {
         let (lsn, at_micros) = self.end?;
         let filled = std::mem::take(self);
         Some(ChangeBatch {
@@ -215,7 +219,7 @@ impl Pending {
             heartbeat: Heartbeat {
                 lsn,
                 at_micros,
-                visible: filled.visible,
+                visible: Some(visible.clone()),
             },
         })
     }
@@ -244,7 +248,7 @@ impl Reader {
                 biased;
                 () = batches.closed() => return Ok(()),
                 () = self.source.closed.cancelled() => return Err(closing()),
-                permit = batches.reserve(), if has_batch => match (permit, self.pending.batch()) {
+                permit = batches.reserve(), if has_batch => match (permit, self.pending.batch(&self.visible)) {
                     (Ok(permit), Some(batch)) => permit.send(Ok(batch)),
                     _ => return Ok(()),
                 },
@@ -279,7 +283,12 @@ impl Reader {
         let step = self.assembler.take(message).map_err(|why| corrupt(&why))?;
         match step {
             Step::Nothing => {}
-            Step::Committed(committed) => self.pending.take(committed),
+            Step::Committed(mut committed) => {
+                if let Some(visible) = committed.visible.take() {
+                    self.visible = visible;
+                }
+                self.pending.take(committed);
+            }
             Step::LookUp(relation) => self.look_up(relation).await?,
         }
         Ok(())

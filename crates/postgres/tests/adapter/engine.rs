@@ -12,7 +12,7 @@ use tidegate_core::{
     FilterSpec, LimitRule, Literal, Lsn, ModifierSpec, Operator, OrderSpec, PageChange, Query,
     QuerySpec, Row, Sort, TableSchema, Transaction,
 };
-use tidegate_ports::{Database, Snapshot, SnapshotRequest};
+use tidegate_ports::{ChangeBatch, Database, Snapshot, SnapshotRequest};
 use tidegate_view::{Effect, Limits, PageId, Pages, Seed, SeedRequest};
 use tokio::sync::mpsc;
 
@@ -66,6 +66,7 @@ struct Client {
 
 struct Engine {
     site: Arc<Site>,
+    schema: Arc<TableSchema>,
     pages: Pages,
     clients: HashMap<PageId, Client>,
     answers: mpsc::UnboundedSender<(SeedRequest, Snapshot)>,
@@ -142,6 +143,25 @@ impl Engine {
         });
     }
 
+    fn take(&mut self, batch: ChangeBatch) {
+        let mut effects = Vec::new();
+        for transaction in batch.transactions {
+            let (_, model) = self.history.last().unwrap();
+            let mut model = model.clone();
+            model.apply(&self.schema, &transaction).unwrap();
+            self.history.push((transaction.commit.lsn, model));
+            self.transactions.push(transaction.clone());
+            for change in transaction.tables {
+                self.pages.apply(transaction.commit, change, &mut effects);
+            }
+            let now = std::mem::take(&mut effects);
+            self.carry_out(now);
+        }
+        self.pages.heartbeat(&batch.heartbeat, &mut effects);
+        self.carry_out(effects);
+        self.compare_all();
+    }
+
     /// Every answer whose horizon the stream has passed is the query's result over exactly the
     /// transactions that it sees.
     fn check_answers(&mut self) {
@@ -216,6 +236,7 @@ async fn pages_are_exact_under_load() {
     let (answers, mut answered) = mpsc::unbounded_channel();
     let mut engine = Engine {
         site: Arc::clone(&site),
+        schema: Arc::clone(&schema),
         pages: Pages::new(Limits::default()),
         clients: HashMap::new(),
         answers,
@@ -230,24 +251,9 @@ async fn pages_are_exact_under_load() {
     let mut target = None;
     let mut writers = Some(writers);
     loop {
-        let mut effects = Vec::new();
         tokio::select! {
             batch = next(&mut stream) => {
-                for transaction in batch.transactions {
-                    let (_, model) = engine.history.last().unwrap();
-                    let mut model = model.clone();
-                    model.apply(&schema, &transaction).unwrap();
-                    engine.history.push((transaction.commit.lsn, model));
-                    engine.transactions.push(transaction.clone());
-                    for change in transaction.tables {
-                        engine.pages.apply(transaction.commit, change, &mut effects);
-                    }
-                    let now = std::mem::take(&mut effects);
-                    engine.carry_out(now);
-                }
-                engine.pages.heartbeat(&batch.heartbeat, &mut effects);
-                engine.carry_out(effects);
-                engine.compare_all();
+                engine.take(batch);
                 if engine.clients.len() < 40 {
                     engine.open(&schema);
                 }
@@ -256,7 +262,7 @@ async fn pages_are_exact_under_load() {
                 let (request, snapshot) = answer.unwrap();
                 let query = Arc::clone(&engine.clients[&request.page].query);
                 engine.answered.push((request, query, snapshot.clone()));
-                let Snapshot { fence, rows, complete } = snapshot;
+                let (Snapshot { fence, rows, complete }, mut effects) = (snapshot, Vec::new());
                 engine.pages.seed(request, Seed { rows, complete, fence }, &mut effects);
                 engine.carry_out(effects);
             }

@@ -178,6 +178,8 @@ pub(crate) async fn next(stream: &mut ChangeStream) -> ChangeBatch {
             "heartbeats come last"
         );
     }
+    let says_who_is_visible = batch.heartbeat.visible.is_some();
+    assert!(says_who_is_visible, "or all would count as visible");
     stream.acknowledge(batch.heartbeat.lsn);
     batch
 }

@@ -14,8 +14,9 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use tidegate_core::{Commit, Fence, Lsn, TableSchema, Transaction};
+use tidegate_core::{Commit, Fence, Lsn, Row, TableSchema, Transaction};
 use tidegate_ports::{ChangeStream, Database, Snapshot};
+use tidegate_view::{Effect, Limits, Pages, Seed};
 use tokio_postgres::Client;
 
 use crate::harness::{Model, Site, next, one, whole};
@@ -348,6 +349,12 @@ async fn held_back_by_a_standby() {
     let mut joined = Model::of(&schema, &snapshot.rows);
     joined.apply(&schema, &transaction).unwrap();
     assert_eq!(joined.rows.len(), 2);
+    let opened = open_page(&site, &schema, &mut stream, &transaction).await;
+    assert_eq!(
+        Model::of(&schema, &opened),
+        joined,
+        "a page opened by now has both"
+    );
     // Nothing starts at the present now: the present of the log is not that of snapshots.
     let started = tokio::time::timeout(Duration::from_millis(700), site.db.changes());
     assert!(started.await.is_err());
@@ -363,6 +370,56 @@ async fn held_back_by_a_standby() {
         if visible.is_some_and(|visible| visible.sees(transaction.commit.xid)) {
             break;
         }
+    }
+}
+
+/// Opens a page of the whole table some time after a transaction was streamed.
+async fn open_page(
+    site: &Site,
+    schema: &Arc<TableSchema>,
+    stream: &mut ChangeStream,
+    streamed: &Transaction,
+) -> Vec<Row> {
+    let mut pages = Pages::new(Limits::default());
+    let mut effects = Vec::new();
+    for change in streamed.tables.clone() {
+        pages.apply(streamed.commit, change, &mut effects);
+    }
+    for _ in 0..3 {
+        let batch = next(stream).await;
+        pages.heartbeat(&batch.heartbeat, &mut effects);
+    }
+    // Commits of others bring batches without a heartbeat of ours in them.
+    site.sql("CREATE TABLE other(id integer PRIMARY KEY)").await;
+    site.describe("other").await;
+    for id in 0..5 {
+        site.sql(&format!("INSERT INTO other VALUES ({id})")).await;
+        pages.heartbeat(&next(stream).await.heartbeat, &mut effects);
+    }
+    let request = whole(schema);
+    pages
+        .register(&request.tenant, Arc::clone(&request.query), &mut effects)
+        .unwrap();
+    let [Effect::NeedSeed(seed_request)] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    let Snapshot {
+        fence,
+        rows,
+        complete,
+    } = site.db.snapshot(request).await.unwrap();
+    let seed = Seed {
+        rows,
+        complete,
+        fence,
+    };
+    effects.clear();
+    pages.seed(seed_request, seed, &mut effects);
+    loop {
+        if let [Effect::Opened { rows, .. }] = &effects[..] {
+            return rows.clone();
+        }
+        pages.heartbeat(&next(stream).await.heartbeat, &mut effects);
     }
 }
 
