@@ -248,10 +248,13 @@ impl Reader {
                 biased;
                 () = batches.closed() => return Ok(()),
                 () = self.source.closed.cancelled() => return Err(closing()),
-                permit = batches.reserve(), if has_batch => match (permit, self.pending.batch(&self.visible)) {
-                    (Ok(permit), Some(batch)) => permit.send(Ok(batch)),
-                    _ => return Ok(()),
-                },
+                permit = batches.reserve(), if has_batch => {
+                    let batch = self.pending.batch(&self.visible);
+                    let (Ok(permit), Some(batch)) = (permit, batch) else {
+                        return Ok(());
+                    };
+                    permit.send(Ok(batch));
+                }
                 event = self.replication.0.recv(), if may_read => {
                     silence.as_mut().reset(Instant::now() + SILENCE_MAX);
                     match event.map_err(replication_error)? {
