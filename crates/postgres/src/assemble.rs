@@ -166,6 +166,14 @@ impl Assembler {
         }
     }
 
+    /// Relations whose tables were not as the stream has them when they were looked up. The stream
+    /// may run ahead of what is visible, so a later look may find them to be.
+    pub(crate) fn disagreeing(&self) -> Vec<Relation> {
+        let disagrees = |known: &&Known| known.table.is_some() && !known.agrees;
+        let relations = self.relations.values().filter(disagrees);
+        relations.map(|known| known.relation.clone()).collect()
+    }
+
     /// Has the pages of a table read again with the next transaction.
     pub(crate) fn reset_next(&mut self, tenant: TenantId, table: TableName) {
         self.resets.push((tenant, table));

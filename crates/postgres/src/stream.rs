@@ -273,6 +273,9 @@ impl Reader {
                 Some(shapes) = self.look.join_next() => {
                     let shapes = shapes.map_err(|error| PortError::unavailable(WHAT, error))?;
                     self.compare_shapes(shapes.map_err(port_error)?);
+                    for relation in self.assembler.disagreeing() {
+                        self.look_up(relation).await?;
+                    }
                 }
                 () = &mut silence, if may_read => return Err(broken()),
             }
