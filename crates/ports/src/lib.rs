@@ -1,4 +1,5 @@
-//! The three seams of the system: [`Bus`], [`HotCache`] and [`Database`].
+//! The three seams of the system: [`Bus`] (with [`Broker`], its topics by name), [`HotCache`] and
+//! [`Database`].
 //!
 //! Each trait's comment is its contract. The in-memory bus and cache here are real implementations,
 //! used by the embedded system; `conformance` holds one suite per seam that every implementation
@@ -8,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod backoff;
+mod broker;
 mod bus;
 mod cache;
 #[cfg(feature = "conformance")]
@@ -18,6 +20,7 @@ mod memory_bus;
 mod memory_cache;
 
 pub use backoff::Backoff;
+pub use broker::{Broker, BrokerEvent, BrokerReader, Header, Keep, Message, Received, TopicName};
 pub use bus::{Batch, Bus, BusEvent, BusOffset, BusReader, Record, Start, Topic};
 pub use cache::{Appended, HotCache, Replay, TailEntry};
 pub use database::{ChangeBatch, ChangeStream, Database, DatabaseError, Snapshot, SnapshotRequest};
