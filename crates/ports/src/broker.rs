@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::bus::{BusOffset, Start};
 use crate::error::PortError;
@@ -81,6 +82,9 @@ pub struct Received {
     pub partition: u32,
     /// Where in the partition. Offsets rise; they need not be dense.
     pub offset: BusOffset,
+    /// When it was sent, in milliseconds since 1970 by the sender's clock or the broker's;
+    /// nothing when nobody said. It may be wrong by as much as clocks are.
+    pub sent_millis: Option<u64>,
     /// What stood there.
     pub message: Message,
 }
@@ -96,12 +100,21 @@ pub enum BrokerEvent {
     Messages(Vec<Received>),
 }
 
+/// Whether the broker can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// It answers.
+    Up,
+    /// It does not; calls will fail, or wait.
+    Down,
+}
+
 /// How long a topic keeps what is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// So many milliseconds.
+    /// So many milliseconds; a broker may look seldom, and keep more for a while.
     Millis(u64),
-    /// The last message of each key.
+    /// The last message of each key. Older ones go some time later.
     LastOfKey,
 }
 
@@ -109,9 +122,12 @@ pub enum Keep {
 ///
 /// - *Order*: messages of one key are read in the order in which they were sent by one sender.
 /// - *Delivery*: at least once to a reader by itself. In a group each message goes to one member;
-///   when a member dies, what it had been handed since its last poll goes to another, and to poll
-///   again says that what came before is dealt with.
-/// - *Backpressure*: not polling is the backpressure.
+///   when a member dies, what it had been handed since its last poll goes to another. To poll again
+///   says that what came before is dealt with; it may be handed to another nevertheless, when the
+///   member dies just then or was silent for too long. [`BrokerReader::settle`] rules that out.
+/// - *Backpressure*: not polling is the backpressure. A group may take the partitions of a member
+///   that does not poll for a minute.
+/// - *Retention* is bounded; each implementation says by what.
 #[async_trait]
 pub trait Broker: Send + Sync + 'static {
     /// Appends messages, in order within each key. When it returns they are as durable as the
@@ -122,7 +138,8 @@ pub trait Broker: Send + Sync + 'static {
     /// to write to it.
     async fn send(&self, topic: &TopicName, messages: Vec<Message>) -> Result<(), PortError>;
 
-    /// Reads every partition of the topics, all by itself. It is positioned when this returns.
+    /// Reads every partition that the topics have now, all by itself. It is positioned when this
+    /// returns: with [`Start::Latest`], whatever is sent afterwards is seen.
     ///
     /// # Errors
     /// `Unavailable`; `Rejected` when a topic does not exist.
@@ -133,7 +150,8 @@ pub trait Broker: Send + Sync + 'static {
     ) -> Result<Box<dyn BrokerReader>, PortError>;
 
     /// Joins a group whose members share the partitions of the topics. A partition goes on where
-    /// the group has been before, or begins at `start`. Dropping the reader leaves the group.
+    /// the group has been before, or begins at `start` when it is gained the first time. Dropping
+    /// the reader leaves the group.
     ///
     /// # Errors
     /// `Unavailable`; `Rejected`.
@@ -162,6 +180,9 @@ pub trait Broker: Send + Sync + 'static {
     /// # Errors
     /// `Unavailable`.
     async fn topics(&self) -> Result<Vec<TopicName>, PortError>;
+
+    /// Whether the broker can be reached, as far as is known: a loss is noticed within seconds.
+    fn link(&self) -> watch::Receiver<Link>;
 }
 
 /// A reader's place in a broker.
@@ -173,4 +194,12 @@ pub trait BrokerReader: Send {
     /// `Gone` when the reader fell behind what is kept (it stays usable, positioned at the oldest
     /// message kept); `Unavailable` to be polled again.
     async fn poll(&mut self) -> Result<BrokerEvent, PortError>;
+
+    /// Says that all that was handed over is dealt with. When it returns, none of it is ever handed
+    /// to another member of the group, so what must not happen twice may be begun. Of no meaning
+    /// to a reader by itself.
+    ///
+    /// # Errors
+    /// `Unavailable` when that is not sure: another member may have got it, or will.
+    async fn settle(&mut self) -> Result<(), PortError>;
 }

@@ -1,8 +1,10 @@
 //! One suite per seam. An implementation's tests call it with a factory; a failure panics with what
 //! was promised.
 
+mod broker;
 mod bus;
 mod cache;
 
+pub use broker::broker_conforms;
 pub use bus::bus_conforms;
 pub use cache::cache_conforms;

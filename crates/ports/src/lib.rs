@@ -16,14 +16,18 @@ mod cache;
 pub mod conformance;
 mod database;
 mod error;
+mod memory_broker;
 mod memory_bus;
 mod memory_cache;
 
 pub use backoff::Backoff;
-pub use broker::{Broker, BrokerEvent, BrokerReader, Header, Keep, Message, Received, TopicName};
+pub use broker::{
+    Broker, BrokerEvent, BrokerReader, Header, Keep, Link, Message, Received, TopicName,
+};
 pub use bus::{Batch, Bus, BusEvent, BusOffset, BusReader, Record, Start, Topic};
 pub use cache::{Appended, HotCache, Replay, TailEntry};
 pub use database::{ChangeBatch, ChangeStream, Database, DatabaseError, Snapshot, SnapshotRequest};
 pub use error::PortError;
+pub use memory_broker::{MemoryBroker, MemoryBrokerLimits};
 pub use memory_bus::{MemoryBus, MemoryBusLimits};
 pub use memory_cache::{MemoryCache, MemoryCacheLimits};

@@ -2,15 +2,22 @@
 
 use bytes::Bytes;
 use tidegate_core::Partition;
-use tidegate_ports::conformance::{bus_conforms, cache_conforms};
+use tidegate_ports::conformance::{broker_conforms, bus_conforms, cache_conforms};
 use tidegate_ports::{
-    Bus, BusEvent, MemoryBus, MemoryBusLimits, MemoryCache, MemoryCacheLimits, PortError, Record,
-    Start, Topic,
+    Broker, BrokerEvent, BrokerReader, Bus, BusEvent, Keep, MemoryBroker, MemoryBrokerLimits,
+    MemoryBus, MemoryBusLimits, MemoryCache, MemoryCacheLimits, Message, PortError, Record, Start,
+    Topic, TopicName,
 };
 
 #[tokio::test]
 async fn memory_bus_conforms() {
     bus_conforms(&MemoryBus::new(MemoryBusLimits::default())).await;
+}
+
+#[tokio::test]
+async fn memory_broker_conforms() {
+    let broker = MemoryBroker::new(MemoryBrokerLimits::default());
+    broker_conforms(&broker, "test.").await;
 }
 
 #[tokio::test]
@@ -63,4 +70,63 @@ async fn oversize_is_refused() {
     };
     let refused = bus.publish(Topic::Diffs, vec![record]).await;
     assert!(matches!(refused, Err(PortError::TooLarge { .. })));
+}
+
+fn said(key: &str, value: Option<&'static str>) -> Message {
+    Message {
+        key: Some(Bytes::copy_from_slice(key.as_bytes())),
+        value: value.map(|value| Bytes::from_static(value.as_bytes())),
+        headers: Vec::new(),
+    }
+}
+
+async fn next(reader: &mut dyn BrokerReader) -> Vec<(Option<Bytes>, Option<Bytes>)> {
+    match reader.poll().await.expect("up") {
+        BrokerEvent::Messages(messages) => {
+            let both = |one: tidegate_ports::Received| (one.message.key, one.message.value);
+            messages.into_iter().map(both).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A topic that keeps the last of each key shows that and no more; one that keeps by time forgets
+/// what is old, and tells whoever had not read it.
+#[tokio::test(start_paused = true)]
+async fn topics_keep_what_they_were_made_to_keep() {
+    let broker = MemoryBroker::new(MemoryBrokerLimits::default());
+    let topic = TopicName::parse("last-of-key").expect("a name");
+    broker.create(&topic, 1, Keep::LastOfKey).await.expect("up");
+    let sent = vec![
+        said("a", Some("1")),
+        said("b", Some("2")),
+        said("a", Some("3")),
+        said("b", None),
+    ];
+    broker.send(&topic, sent).await.expect("up");
+    let names = [topic];
+    let mut reader = broker.follow(&names, Start::Earliest).await.expect("up");
+    let (a, b) = (Some(Bytes::from("a")), Some(Bytes::from("b")));
+    let expected = [(a, Some(Bytes::from("3"))), (b, None)];
+    assert_eq!(next(&mut *reader).await, expected);
+
+    let topic = TopicName::parse("by-time").expect("a name");
+    broker
+        .create(&topic, 1, Keep::Millis(1_000))
+        .await
+        .expect("up");
+    broker
+        .send(&topic, vec![said("a", Some("1"))])
+        .await
+        .expect("up");
+    let names = [topic.clone()];
+    let mut reader = broker.follow(&names, Start::Earliest).await.expect("up");
+    tokio::time::advance(std::time::Duration::from_secs(2)).await;
+    broker
+        .send(&topic, vec![said("a", Some("2"))])
+        .await
+        .expect("up");
+    assert!(matches!(reader.poll().await, Err(PortError::Gone { .. })));
+    let expected = [(Some(Bytes::from("a")), Some(Bytes::from("2")))];
+    assert_eq!(next(&mut *reader).await, expected);
 }
