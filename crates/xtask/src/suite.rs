@@ -5,9 +5,9 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
+use tidegate_engines::{Kind, Services};
 
 use crate::programs;
-use crate::services::{Kind, Services};
 use crate::steps::{Steps, succeed};
 use crate::tree::Tree;
 
@@ -40,7 +40,7 @@ pub(crate) fn add_steps(steps: &mut Steps, tree: &Tree, extent: Extent) {
         Extent::Whole => {
             let mut services = None;
             steps.run("services", || {
-                services = Some(Services::start(tree, Kind::value_variants())?);
+                services = Some(Services::start(&tree.target, Kind::value_variants())?);
                 Ok(())
             });
             add_test_steps(steps, tree, WITH_ENGINES, services.as_ref());

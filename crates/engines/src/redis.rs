@@ -9,31 +9,34 @@ use std::time::Duration;
 use anyhow::Result;
 use rustix::process::Signal;
 
-use super::process::{Process, bound_to_us};
-use super::{Kind, Place, Running, ports};
-use crate::programs;
+use crate::process::bound_to_us;
+use crate::{Launch, Place, ports, programs};
 
 const READY_MAX: Duration = Duration::from_secs(20);
 
 /// How long one probe may wait for an answer.
 const PROBE_MAX: Duration = Duration::from_secs(1);
 
-pub(super) fn start(place: &Place<'_>) -> Result<Running> {
+/// Redis as a cache on a free port.
+pub(super) fn prepare(place: &Place) -> Result<Launch> {
     programs::ensure("redis-server", "redis-server", || {
         programs::starts("redis-server", "--version")
     })?;
     let [port] = ports::free()?;
-    // What it holds dies with it, so it need not end in order.
-    let mut command = bound_to_us("KILL");
-    command
-        .arg("redis-server")
-        .args(arguments(port, &place.data()));
-    let process = Process::start("redis-server", command, Signal::KILL, &place.log("redis"))?;
-    process.wait_until(READY_MAX, || answers_ping(port))?;
-    Ok(Running {
-        kind: Kind::Redis,
+    let data = place.data();
+    let command = move || {
+        let mut command = bound_to_us("KILL");
+        command.arg("redis-server").args(arguments(port, &data));
+        command
+    };
+    Ok(Launch {
         address: format!("redis://127.0.0.1:{port}"),
-        process,
+        name: "redis",
+        command: Box::new(command),
+        // What it holds dies with it, so it need not end in order.
+        stop: Signal::KILL,
+        is_ready: Box::new(move || answers_ping(port)),
+        ready_max: READY_MAX,
     })
 }
 
@@ -70,7 +73,7 @@ mod tests {
     use std::path::Path;
 
     use super::{answers_ping, arguments};
-    use crate::services::ports;
+    use crate::ports;
 
     #[test]
     fn it_listens_on_loopback_only_and_keeps_nothing() {

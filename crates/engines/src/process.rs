@@ -6,7 +6,7 @@
 //! when its parent is gone. That is `prctl(PR_SET_PDEATHSIG)` without code of ours between fork and
 //! exec, which could only be unsafe.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// Between two looks at a service that starts.
 const PROBE_EVERY: Duration = Duration::from_millis(50);
@@ -37,7 +37,8 @@ pub(super) struct Process {
 }
 
 /// The begin of a command line whose program gets this signal when we end.
-pub(super) fn bound_to_us(signal: &str) -> Command {
+#[must_use]
+pub fn bound_to_us(signal: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", signal]);
     command
@@ -53,8 +54,7 @@ impl Process {
         stop: Signal,
         log: &Path,
     ) -> Result<Self> {
-        let output =
-            File::create(log).with_context(|| format!("{} cannot be made", log.display()))?;
+        let output = opened(log).with_context(|| format!("{} cannot be made", log.display()))?;
         command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
@@ -93,6 +93,21 @@ impl Process {
             }
         }
         Ok(())
+    }
+
+    /// Ends the process and its children as a power cut does.
+    pub(super) fn kill(self) -> Result<()> {
+        // A child of the server may have left its group, and would write on.
+        let children = children(self.group);
+        // A failure means that it has ended already, which is what we want.
+        let _ = kill_process_group(self.group, Signal::KILL);
+        for child in children {
+            let _ = kill_process(child, Signal::KILL);
+        }
+        match self.ended.recv_timeout(STOP_MAX) {
+            Ok(_) => Ok(()),
+            Err(_) => bail!("{} was killed and lives", self.name),
+        }
     }
 
     /// Waits until the process has ended with success.
@@ -152,6 +167,19 @@ impl Drop for Process {
         }
         eprintln!("{} could not be stopped", self.name);
     }
+}
+
+/// What a process started and has not waited for.
+fn children(of: Pid) -> Vec<Pid> {
+    let of = of.as_raw_nonzero();
+    let list = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    let numbers = list.split_whitespace().filter_map(|text| text.parse().ok());
+    numbers.filter_map(Pid::from_raw).collect()
+}
+
+/// One that was started before goes on in its log.
+fn opened(log: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(log)
 }
 
 fn last_lines(text: &str) -> String {
@@ -215,6 +243,21 @@ mod tests {
         assert!(test_kill_process(pid).is_ok());
         drop(process);
         assert!(test_kill_process(pid).is_err());
+    }
+
+    #[test]
+    fn a_kill_takes_children_along_that_left_the_group() {
+        let process = shell("killed", "setsid sleep 600 & wait");
+        process
+            .wait_until(LONG, || super::children(process.group).len() == 1)
+            .unwrap();
+        let child = super::children(process.group)[0];
+        process.kill().unwrap();
+        // It may stay a moment as what nobody has waited for.
+        let state = || std::fs::read_to_string(format!("/proc/{}/stat", child.as_raw_nonzero()));
+        while state().is_ok_and(|state| !state.contains(") Z ")) {
+            std::thread::yield_now();
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Apache Kafka: one node, broker and controller at once, its jars from Maven Central.
 //!
-//! `crates/xtask/kafka/pom.xml` names the version. The jars are fetched once per target folder.
+//! `kafka/pom.xml` beside this crate's code names the version. The jars are fetched once per target
+//! folder.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -13,9 +14,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::process::Signal;
 
-use super::process::{Process, bound_to_us};
-use super::{Kind, Place, Running, ports};
-use crate::programs;
+use crate::process::{Process, bound_to_us};
+use crate::{Launch, Place, ports, programs};
 
 /// Any 16 bytes in Kafka's base64 serve: every run has a cluster of its own.
 const CLUSTER: &str = "dGlkZWdhdGUtdGVzdHMhIQ";
@@ -30,7 +30,8 @@ const PROBE_MAX: Duration = Duration::from_secs(2);
 /// Small, and without the threads of a collector that a test run does not need.
 const JVM: &[&str] = &["-Xmx512m", "-XX:+UseSerialGC"];
 
-pub(super) fn start(place: &Place<'_>) -> Result<Running> {
+/// A broker on free ports, over a log of its own.
+pub(super) fn prepare(place: &Place) -> Result<Launch> {
     programs::ensure("java", "default-jre-headless", || {
         programs::starts("java", "-version")
     })?;
@@ -42,40 +43,48 @@ pub(super) fn start(place: &Place<'_>) -> Result<Running> {
         server_properties(broker, controller, &place.data()),
     )
     .with_context(|| format!("{} cannot be written", properties.display()))?;
-    let log_settings = place.tree.root.join("crates/xtask/kafka/log4j2.xml");
-    let java = |class: &str, arguments: &[&OsStr]| {
-        let mut command = bound_to_us("KILL");
-        command.arg("java").args(JVM);
-        let mut setting = OsString::from("-Dlog4j2.configurationFile=");
-        setting.push(&log_settings);
-        command.arg(setting).arg("-cp").arg(jars.join("*"));
-        command.arg(class).args(arguments);
-        command
-    };
 
     let format = ["format", "-t", CLUSTER, "-c"].map(OsStr::new);
     let format = [&format[..], &[properties.as_os_str()]].concat();
-    let format = java("kafka.tools.StorageTool", &format);
+    let format = java(&jars, "kafka.tools.StorageTool", &format);
     Process::start("kafka's format", format, Signal::KILL, &place.log("format"))?
         .finish(FORMAT_MAX)?;
 
-    let server = java("kafka.Kafka", &[properties.as_os_str()]);
-    let process = Process::start("kafka", server, Signal::KILL, &place.log("kafka"))?;
-    process.wait_until(READY_MAX, || brokers(broker).is_some_and(|count| count > 0))?;
-    Ok(Running {
-        kind: Kind::Kafka,
+    let command = move || java(&jars, "kafka.Kafka", &[properties.as_os_str()]);
+    Ok(Launch {
         address: format!("127.0.0.1:{broker}"),
-        process,
+        name: "kafka",
+        command: Box::new(command),
+        stop: Signal::KILL,
+        is_ready: Box::new(move || brokers(broker).is_some_and(|count| count > 0)),
+        ready_max: READY_MAX,
     })
 }
 
+fn java(jars: &Path, class: &str, arguments: &[&OsStr]) -> Command {
+    let mut setting = OsString::from("-Dlog4j2.configurationFile=");
+    setting.push(own_file("log4j2.xml"));
+    let mut command = bound_to_us("KILL");
+    command.arg("java").args(JVM);
+    command.arg(setting).arg("-cp").arg(jars.join("*"));
+    command.arg(class).args(arguments);
+    command
+}
+
+/// A file that lies beside this crate's code.
+fn own_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("kafka")
+        .join(name)
+}
+
 /// The folder with the jars, fetched when it is not there yet.
-fn jars(place: &Place<'_>) -> Result<PathBuf> {
-    let pom = place.tree.root.join("crates/xtask/kafka/pom.xml");
+fn jars(place: &Place) -> Result<PathBuf> {
+    let pom = own_file("pom.xml");
     let text =
         fs::read_to_string(&pom).with_context(|| format!("{} cannot be read", pom.display()))?;
     let version = version(&text).context("kafka's pom.xml names no version")?;
-    let jars = place.tree.target.join(format!("services/kafka-{version}"));
+    let jars = place.store.join(format!("kafka-{version}"));
     if jars.exists() {
         return Ok(jars);
     }
@@ -177,7 +186,7 @@ mod tests {
     use std::path::Path;
 
     use super::{brokers, maven, metadata_request, server_properties, version};
-    use crate::services::ports;
+    use crate::ports;
 
     #[test]
     fn the_server_is_one_node_on_loopback_that_makes_no_topics_by_itself() {
@@ -194,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_version_is_that_of_the_checked_in_file() {
-        let pom = include_str!("../../kafka/pom.xml");
+        let pom = include_str!("../kafka/pom.xml");
         assert_eq!(version(pom), Some("4.1.1"));
         assert_eq!(version("<project/>"), None);
     }

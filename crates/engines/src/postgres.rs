@@ -12,9 +12,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::process::Signal;
 
-use super::process::{Process, bound_to_us};
-use super::{Kind, Place, Running, ports, prepare};
-use crate::programs;
+use crate::process::{Process, bound_to_us};
+use crate::{Launch, Place, ports, programs};
 
 /// Where Debian keeps the programs of each version.
 const VERSIONS: &str = "/usr/lib/postgresql";
@@ -50,37 +49,49 @@ const SETTINGS: &[&str] = &[
     "log_min_error_statement=panic",
 ];
 
-pub(super) fn start(place: &Place<'_>) -> Result<Running> {
+/// A server on a free port, over data of its own.
+pub(super) fn prepare(place: &Place) -> Result<Launch> {
     programs::ensure("PostgreSQL", "postgresql", || programs_folder().is_some())?;
+    make_data(place)?;
     let bin = programs_folder().context("it was just there")?;
-    let user = match programs::is_root()? {
-        true => Some(USER),
-        false => None,
+    let user = user()?;
+    let [port] = ports::free()?;
+    let (data, programs) = (place.data(), bin.clone());
+    let command = move || {
+        let mut server = as_user(user);
+        let server_arguments = arguments(port, &data);
+        server.arg(programs.join("postgres")).args(server_arguments);
+        server
     };
+    Ok(Launch {
+        address: format!("postgres://postgres@127.0.0.1:{port}/postgres"),
+        name: "postgres",
+        command: Box::new(command),
+        // Children of the server leave its group, so it must end them itself: QUIT, not KILL.
+        stop: Signal::QUIT,
+        is_ready: Box::new(move || accepts(&bin, port)),
+        ready_max: READY_MAX,
+    })
+}
+
+/// Makes a cluster in an empty folder.
+pub(super) fn make_data(place: &Place) -> Result<()> {
+    let bin = programs_folder().context("PostgreSQL is not installed")?;
+    let user = user()?;
     let data = place.data();
     if let Some(user) = user {
-        prepare(Command::new("chown").arg(user).arg(&data))?;
+        crate::prepare(Command::new("chown").arg(user).arg(&data))?;
     }
     let mut initdb = as_user(user);
     initdb.arg(bin.join("initdb")).args(INITDB).arg(&data);
     Process::start("initdb", initdb, Signal::KILL, &place.log("initdb"))?
         .finish(INITDB_MAX)
-        .context("if it may not reach its folder, choose a target folder that all may enter")?;
+        .context("if it may not reach its folder, choose a target folder that all may enter")
+}
 
-    let [port] = ports::free()?;
-    let mut server = as_user(user);
-    server
-        .arg(bin.join("postgres"))
-        .args(arguments(port, &data));
-    // Children of the server leave its group, so it must end them itself: QUIT, not KILL.
-    let log = place.log("postgres");
-    let process = Process::start("postgres", server, Signal::QUIT, &log)?;
-    process.wait_until(READY_MAX, || accepts(&bin, port))?;
-    Ok(Running {
-        kind: Kind::Postgres,
-        address: format!("postgres://postgres@127.0.0.1:{port}/postgres"),
-        process,
-    })
+/// Whom it runs as, when not as us.
+fn user() -> Result<Option<&'static str>> {
+    Ok(programs::is_root()?.then_some(USER))
 }
 
 fn as_user(user: Option<&str>) -> Command {
