@@ -76,15 +76,6 @@ fn canonical_limit(limit: Option<u64>, rule: LimitRule) -> Result<u32, QueryErro
     }
 }
 
-fn column_of(name: &str, schema: &TableSchema) -> Result<usize, QueryError> {
-    schema
-        .column_index(name)
-        .ok_or_else(|| QueryError::UnknownColumn {
-            table: schema.table().to_string(),
-            column: name.chars().take(80).collect(),
-        })
-}
-
 fn canonical_filter(
     spec: &FilterSpec,
     schema: &TableSchema,
@@ -116,7 +107,7 @@ fn canonical_filter(
             value,
             modifier,
         } => {
-            let at = column_of(column, schema)?;
+            let at = schema.named_column(column)?;
             refuse_modifier(column, *modifier)?;
             let target = Target {
                 name: column,
@@ -359,7 +350,7 @@ fn canonical_order(specs: &[OrderSpec], schema: &TableSchema) -> Result<Vec<Orde
     }
     let mut order: Vec<OrderKey> = Vec::with_capacity(specs.len() + schema.key().len());
     for spec in specs {
-        let column = column_of(&spec.column, schema)?;
+        let column = schema.named_column(&spec.column)?;
         let kind = &schema.columns()[column].kind;
         if !kind.is_comparable() {
             let text = format!("rows cannot be ordered by {}, of type {kind}", spec.column);
@@ -397,7 +388,7 @@ fn canonical_keyset(
     }
     let mut values = vec![None; order.len()];
     for KeysetSpec { column, value } in &spec.keyset {
-        let at = column_of(column, schema)?;
+        let at = schema.named_column(column)?;
         let Some(place) = order.iter().position(|key| key.column == at) else {
             let text = format!("the cursor names {column}, which is not an order key");
             return Err(QueryError::BadCursor(text));

@@ -13,6 +13,7 @@ mod command;
 mod fence;
 mod filter;
 mod ids;
+mod key;
 mod literal;
 mod numeric;
 mod position;
@@ -31,6 +32,7 @@ pub use command::{
 pub use fence::{Fence, TransactionSnapshot, Xid};
 pub use filter::{Check, Comparison, Filter, Inclusion, Polarity, Test, TextMatch};
 pub use ids::{IdError, TableName, TenantId, UserId};
+pub use key::KeyPromise;
 pub use literal::{Literal, TimeUnit};
 pub use numeric::Numeric;
 pub use position::{Epoch, Life, Lsn, Offset, ParsePositionError, Position};

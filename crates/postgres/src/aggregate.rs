@@ -6,7 +6,6 @@ use tokio_postgres::Client;
 
 use crate::catalog::Table;
 use crate::error::{Failure, rejected};
-use crate::key::column_index;
 use crate::session::{run, text_of};
 use crate::value::{read, unreadable};
 
@@ -73,7 +72,7 @@ pub(crate) async fn aggregate(
 }
 
 fn place(table: &Table, aggregate: Aggregate, name: &str) -> Result<usize, CommandError> {
-    let at = column_index(table, name)?;
+    let at = table.schema.named_column(name)?;
     let kind = &table.schema.columns()[at].kind;
     let (fits, what) = match aggregate {
         Aggregate::Sum | Aggregate::Average => (is_number(kind), "added up"),

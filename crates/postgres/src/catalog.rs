@@ -9,7 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Deserialize;
 use tidegate_core::{
-    Column, ColumnType, CommandError, TableInfo, TableName, TableSchema, Tenancy, TenantId, Value,
+    Column, ColumnType, CommandError, KeyPromise, KeySpec, TableInfo, TableName, TableSchema,
+    Tenancy, TenantId, Value,
 };
 use tidegate_sql::{PostgresRows, PostgresTable, PostgresType};
 use tokio_postgres::Client;
@@ -201,6 +202,22 @@ impl Table {
             key: key.map(|at| columns[*at].name.to_string()).collect(),
             refusal: self.refusal.clone(),
         }
+    }
+
+    /// The columns and values that a key stands for. Whoever names one row means the UUID, not its
+    /// letters.
+    pub(crate) fn resolve_key(
+        &self,
+        spec: &KeySpec,
+        promise: KeyPromise<'_>,
+    ) -> Result<Vec<(usize, Value)>, CommandError> {
+        let mut key = self.schema.resolve_key(spec, promise)?;
+        for (column, value) in &mut key {
+            if let (PostgresType::Uuid, Value::Text(text)) = (self.sql.columns[*column], &*value) {
+                *value = Value::text(&text.to_ascii_lowercase());
+            }
+        }
+        Ok(key)
     }
 
     /// The expression that gives the shape in a statement.

@@ -17,7 +17,6 @@ mod config;
 mod connect;
 mod database;
 mod error;
-mod key;
 mod life;
 mod pgoutput;
 mod publication;

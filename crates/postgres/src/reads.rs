@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tidegate_core::{
-    Command, CommandError, Fence, Filter, FilterSpec, KeySpec, LimitRule, Lsn, Outcome, Query,
-    QuerySpec, Row, Selection, TableName, TableSchema, TenantId, TransactionSnapshot,
+    Command, CommandError, Fence, Filter, FilterSpec, KeyPromise, KeySpec, LimitRule, Lsn, Outcome,
+    Query, QuerySpec, Row, Selection, TableName, TableSchema, TenantId, TransactionSnapshot,
 };
 use tidegate_ports::{Snapshot, SnapshotRequest};
 use tidegate_sql::{Dialect, Statement, Window, select, select_by_key};
@@ -13,7 +13,6 @@ use tokio_postgres::Client;
 use crate::aggregate::aggregate;
 use crate::catalog::{Catalog, Published, Table};
 use crate::error::{Failure, rejected, stale_if_redefined};
-use crate::key::{Promise, resolve};
 use crate::session::{row_of, run, text_of};
 use crate::visible::parse_snapshot;
 
@@ -218,7 +217,7 @@ impl Reading<'_> {
     }
 
     async fn get_single(&self, table: &Table, key: &KeySpec) -> Result<Outcome, Failure> {
-        let key = resolve(table, key, Promise::AnyColumn)?;
+        let key = table.resolve_key(key, KeyPromise::AnyColumn)?;
         let dialect = Dialect::Postgres(&table.sql);
         let statement = select_by_key(dialect, &table.physical, &table.schema, &key, 1)?;
         let mut seen = self.seen(table, &statement).await?;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use deadpool_postgres::Object;
 use tidegate_core::{
-    CommandError, Literal, Lsn, Outcome, QueryError, Reply, Row, TableDefinition, TableName,
-    TenantId, Value,
+    CommandError, KeyPromise, Literal, Lsn, Outcome, QueryError, Reply, Row, TableDefinition,
+    TableName, TenantId, Value,
 };
 use tidegate_sql::{
     Dialect, POSTGRES_NAME_BYTES_MAX, PostgresRows, PostgresTable, Statement, create_table, delete,
@@ -16,7 +16,6 @@ use tidegate_sql::{
 
 use crate::catalog::{Catalog, Table, TableKind};
 use crate::error::{Failure, rejected, stale_if_redefined};
-use crate::key::{Promise, column_index, resolve};
 use crate::publication::ensure_publication;
 use crate::reads::WriteCommand;
 use crate::session::{Texts, execute, row_of, run, text_of};
@@ -77,7 +76,7 @@ impl Writing {
                 self.rows_written(table, &statement, &values).await
             }
             WriteCommand::Update(_, key, values) => {
-                let key = resolve(table, key, Promise::OneRow)?;
+                let key = table.resolve_key(key, KeyPromise::OneRow(&table.uniques))?;
                 if values.is_empty() {
                     let text = "an update needs at least one column to change";
                     return Err(CommandError::BadCommand(text.to_owned()).into());
@@ -87,7 +86,7 @@ impl Writing {
                 self.rows_written(table, &statement, &values).await
             }
             WriteCommand::Delete(_, key) => {
-                let key = resolve(table, key, Promise::OneRow)?;
+                let key = table.resolve_key(key, KeyPromise::OneRow(&table.uniques))?;
                 let statement = delete(dialect, physical, schema, &key)?;
                 let deleted = execute(&self.client, &statement).await;
                 let deleted = deleted.map_err(stale_if_redefined)? > 0;
@@ -255,7 +254,7 @@ fn writable(table: &Table) -> Result<(), CommandError> {
 fn typed(table: &Table, values: &[(String, Literal)]) -> Result<Vec<(usize, Value)>, CommandError> {
     let mut typed: Vec<(usize, Value)> = Vec::with_capacity(values.len());
     for (name, literal) in values {
-        let column = column_index(table, name)?;
+        let column = table.schema.named_column(name)?;
         if table.columns[column].generated {
             let text = format!("column {name} is computed by the database and cannot be given");
             return Err(CommandError::BadCommand(text));

@@ -3,9 +3,7 @@
 use std::cmp::Ordering;
 
 use rusqlite::{Connection, params_from_iter};
-use tidegate_core::{
-    Aggregates, Aggregation, ColumnType, CommandError, Filter, Numeric, QueryError, Value,
-};
+use tidegate_core::{Aggregates, Aggregation, ColumnType, CommandError, Filter, Numeric, Value};
 use tidegate_sql::{Dialect, count, select_columns};
 
 use crate::catalog::Table;
@@ -93,12 +91,7 @@ impl<'a> Columns<'a> {
 
     fn place(&mut self, name: &str, need: Need) -> Result<usize, CommandError> {
         let schema = &self.table.schema;
-        let column = schema
-            .column_index(name)
-            .ok_or_else(|| QueryError::UnknownColumn {
-                table: schema.table().to_string(),
-                column: name.chars().take(80).collect(),
-            })?;
+        let column = schema.named_column(name)?;
         let kind = &schema.columns()[column].kind;
         let fits = match need {
             Need::Numbers => is_number(kind),

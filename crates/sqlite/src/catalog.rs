@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 use tidegate_core::{
-    Column, ColumnType, CommandError, TableInfo, TableName, TableSchema, Tenancy, TenantId,
+    Column, ColumnType, CommandError, KeyPromise, KeySpec, TableInfo, TableName, TableSchema,
+    Tenancy, TenantId, Value,
 };
 
 use crate::declared::column_type;
@@ -97,11 +98,17 @@ impl Table {
         }
     }
 
-    /// The columns that name one row: the primary key, when it is one column, or one with a unique
-    /// index of its own.
-    pub(crate) fn names_one_row(&self, column: usize) -> bool {
-        let name = &self.schema.columns()[column].name;
-        self.schema.key() == [column] || self.uniques.iter().any(|index| index.is_exactly(name))
+    /// The columns and values of the one row that a key names: by the primary key, or by a column
+    /// with a unique index of its own.
+    pub(crate) fn key_of_one(&self, spec: &KeySpec) -> Result<Vec<(usize, Value)>, CommandError> {
+        let names_one = |(at, column): (usize, &Column)| {
+            let is_unique = |index: &UniqueIndex| index.is_exactly(&column.name);
+            let names = self.schema.key() == [at] || self.uniques.iter().any(is_unique);
+            names.then_some(at)
+        };
+        let columns = self.schema.columns().iter().enumerate();
+        let uniques: Vec<usize> = columns.filter_map(names_one).collect();
+        self.schema.resolve_key(spec, KeyPromise::OneRow(&uniques))
     }
 }
 

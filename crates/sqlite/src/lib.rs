@@ -21,7 +21,6 @@ mod error;
 mod functions;
 mod index_text;
 mod install;
-mod key;
 mod readers;
 mod reads;
 mod relay;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params_from_iter};
 use tidegate_core::{
-    Command, CommandError, Fence, Filter, KeySpec, LimitRule, Lsn, Outcome, Query, QuerySpec,
-    Reply, Row, Selection, TableName, TableSchema, Tenancy, TenantId,
+    Command, CommandError, Fence, Filter, KeyPromise, KeySpec, LimitRule, Lsn, Outcome, Query,
+    QuerySpec, Reply, Row, Selection, TableName, TableSchema, Tenancy, TenantId,
 };
 use tidegate_ports::{Snapshot, SnapshotRequest};
 use tidegate_sql::{Dialect, Statement, Window, select, select_by_key};
@@ -15,7 +15,6 @@ use crate::catalog::{Catalog, Table, schema_version};
 use crate::cell::{Stored, read_row, stored_bytes};
 use crate::error::Failure;
 use crate::install::log_end;
-use crate::key::{Promise, resolve};
 use crate::relay::in_transaction;
 
 /// Bytes of all rows of one read. Larger replies could not be passed on, and many of them at once
@@ -138,7 +137,7 @@ impl Reading<'_> {
         key: &KeySpec,
     ) -> Result<Outcome, Failure> {
         let table = self.table(tenant, table)?;
-        let key = resolve(table, key, Promise::AnyColumn)?;
+        let key = table.schema.resolve_key(key, KeyPromise::AnyColumn)?;
         let statement = select_by_key(Dialect::Sqlite, &table.physical, &table.schema, &key, 1)?;
         Ok(Outcome::Row {
             schema: Arc::clone(&table.schema),

@@ -12,7 +12,6 @@ use tidegate_sql::{Dialect, Statement, create_table, delete, insert, select_by_k
 use crate::catalog::{Catalog, OWN_PREFIX, Table, TableKind};
 use crate::cell::{Stored, is_json};
 use crate::error::Failure;
-use crate::key::{Promise, resolve};
 use crate::reads::rows;
 
 /// What a writing command did.
@@ -39,12 +38,12 @@ impl Writing<'_> {
             Command::AddSingle(table, values) => self.add(self.writable(tenant, table)?, values),
             Command::UpdateSingle(table, key, values) => {
                 let table = self.writable(tenant, table)?;
-                let key = resolve(table, key, Promise::OneRow)?;
+                let key = table.key_of_one(key)?;
                 self.update(table, &key, values)
             }
             Command::DeleteRow(table, key) => {
                 let table = self.writable(tenant, table)?;
-                let key = resolve(table, key, Promise::OneRow)?;
+                let key = table.key_of_one(key)?;
                 let statement = delete(Dialect::Sqlite, &table.physical, &table.schema, &key)?;
                 let mut prepared = self.connection.prepare_cached(&statement.text)?;
                 let parameters = params_from_iter(statement.parameters.iter().map(Stored));
@@ -184,12 +183,7 @@ fn typed(table: &Table, values: &[(String, Literal)]) -> Result<Vec<(usize, Valu
     let schema = &table.schema;
     let mut typed: Vec<(usize, Value)> = Vec::with_capacity(values.len());
     for (name, literal) in values {
-        let column = schema
-            .column_index(name)
-            .ok_or_else(|| QueryError::UnknownColumn {
-                table: schema.table().to_string(),
-                column: name.chars().take(80).collect(),
-            })?;
+        let column = schema.named_column(name)?;
         if table.columns[column].generated {
             let text = format!("column {name} is computed by the database and cannot be given");
             return Err(CommandError::BadCommand(text));
