@@ -10,11 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use metrics::counter;
 use socket2::{Domain, Protocol, Socket, Type};
-use tidegate_core::Partition;
-use tidegate_ports::{BusEvent, BusReader, PortError, Start, Topic};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -24,8 +21,8 @@ use crate::config::{GatewayConfig, GatewayPorts};
 use crate::error::GatewayError;
 use crate::http;
 use crate::interest::{self, Interest, InterestCommand};
-use crate::metrics as names;
-use crate::shard::{self, CountedConnection, Delivery, ShardInput, ShardInputs};
+use crate::reading;
+use crate::shard::{self, CountedConnection, ShardInput, ShardInputs};
 
 /// Connections that the kernel keeps until they are accepted: a herd after a restart.
 const BACKLOG: i32 = 4_096;
@@ -35,7 +32,7 @@ const INPUTS_MAX: usize = 1_024;
 /// Batches that wait for a shard. When one has so many the reader stops polling, and the bus keeps
 /// what follows: that is the whole back-pressure from shards to the bus.
 const DELIVERIES_MAX: usize = 64;
-/// Pause before a bus that is unavailable, or an accept that failed, is tried again.
+/// Pause before an accept that failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// What all threads of a gateway may read.
@@ -156,16 +153,14 @@ impl Gateway {
             let shard = shard::start(index, Arc::clone(&shared), inputs, stop.clone());
             finished.push(shard.map_err(GatewayError::Start)?);
         }
-        let (reading, is_reading) = watch::channel(false);
-        let interest = Interest::new(Arc::clone(&shared.ports.bus), shared.config.gateway_id);
+        let bus = Arc::clone(&shared.ports.bus);
+        let (ask, reading) = reading::channel(bus.partition_count());
+        let interest = Interest::new(Arc::clone(&bus), shared.config.gateway_id, ask);
         // The leases are released last, when no shard can ask for any more.
         let released = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(interest.run(commands, is_reading, released.clone()));
-        tasks.spawn(stoppable(
-            stop.clone(),
-            read_bus(Arc::clone(&shared), deliveries, reading),
-        ));
+        tasks.spawn(interest.run(commands, released.clone()));
+        tasks.spawn(stoppable(stop.clone(), reading.run(bus, deliveries)));
         tasks.spawn(stoppable(
             stop.clone(),
             accept(Arc::clone(&shared), listener),
@@ -262,51 +257,6 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
         turn = (turn + 1) % shared.shards.len();
         if shared.shards[turn].send(input).await.is_err() {
             return;
-        }
-    }
-}
-
-/// Reads all diffs, outside of any group, and hands the same batch to every shard.
-async fn read_bus(
-    shared: Arc<Shared>,
-    shards: Vec<mpsc::Sender<Delivery>>,
-    reading: watch::Sender<bool>,
-) {
-    let mut reader = open_reader(&shared).await;
-    reading.send_replace(true);
-    loop {
-        let delivery = match reader.poll().await {
-            Ok(BusEvent::Records(batch)) => Delivery::Batch(batch),
-            Ok(BusEvent::Gained(_) | BusEvent::Lost(_)) => continue,
-            Err(PortError::Gone { .. }) => {
-                counter!(names::BUS_GAPS_TOTAL).increment(1);
-                tracing::warn!("diffs were missed: this gateway is too slow for the bus");
-                Delivery::Gap
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the bus could not be read");
-                sleep(RETRY_PAUSE).await;
-                continue;
-            }
-        };
-        for shard in &shards {
-            if shard.send(delivery.clone()).await.is_err() {
-                return;
-            }
-        }
-    }
-}
-
-async fn open_reader(shared: &Shared) -> Box<dyn BusReader> {
-    let bus = &shared.ports.bus;
-    let partitions: Vec<_> = (0..bus.partition_count()).map(Partition::new).collect();
-    loop {
-        match bus.read(Topic::Diffs, &partitions, Start::Latest).await {
-            Ok(reader) => return reader,
-            Err(error) => {
-                tracing::warn!(%error, "the bus could not be opened");
-                sleep(RETRY_PAUSE).await;
-            }
         }
     }
 }

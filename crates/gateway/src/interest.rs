@@ -4,17 +4,19 @@
 //! The owner of the leases is one task. Shards tell it what they need over a bounded mailbox; what
 //! does not fit they say again a second later, so everything here may be repeated.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_core::{QuerySpec, RoutingKey};
+use tidegate_core::{Partition, QuerySpec, RoutingKey};
 use tidegate_ports::{Bus, Record, Topic};
 use tidegate_protocol::{ControlRecord, Want};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
+
+use crate::reading::Ask;
 
 /// Commands that may wait. A herd of new queries is absorbed; past it shards come back later.
 pub(crate) const MAILBOX_MAX: usize = 4_096;
@@ -42,10 +44,11 @@ pub(crate) enum InterestCommand {
 
 struct Lease {
     query: Arc<QuerySpec>,
+    partition: Partition,
     shards: HashSet<usize>,
     /// When in the cycle of renewals it has its turn.
     turn: u64,
-    /// A wish for the page that could not be published yet.
+    /// A wish for the page that could not be published yet, or whose answer would be missed.
     is_page_owed: bool,
 }
 
@@ -53,36 +56,30 @@ struct Lease {
 pub(crate) struct Interest {
     bus: Arc<dyn Bus>,
     gateway: u64,
+    ask: Ask,
     leases: HashMap<RoutingKey, Lease>,
     opened: u64,
     ticks: u64,
 }
 
 impl Interest {
-    pub(crate) fn new(bus: Arc<dyn Bus>, gateway: u64) -> Self {
+    pub(crate) fn new(bus: Arc<dyn Bus>, gateway: u64, ask: Ask) -> Self {
         Self {
             bus,
             gateway,
+            ask,
             leases: HashMap::new(),
             opened: 0,
             ticks: 0,
         }
     }
 
-    /// Runs until the gateway stops. Nothing is asked before the diffs are being read: the answer
-    /// would be missed.
+    /// Runs until the gateway stops.
     pub(crate) async fn run(
         mut self,
         mut commands: mpsc::Receiver<InterestCommand>,
-        mut reading: watch::Receiver<bool>,
         shutdown: CancellationToken,
     ) {
-        let wait = reading.wait_for(|reading| *reading);
-        tokio::select! {
-            // The other side only goes when the gateway does.
-            _ = wait => {}
-            () = shutdown.cancelled() => return,
-        }
         let mut ticks = interval_at(Instant::now() + TICK, TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(PUBLISH_MAX);
@@ -95,6 +92,7 @@ impl Interest {
                     batch.drain(..).filter_map(|command| self.apply(command)).collect()
                 }
                 _ = ticks.tick() => self.tick(),
+                () = self.ask.taken_on() => self.owed(),
                 () = shutdown.cancelled() => break,
             };
             self.publish(records).await;
@@ -106,17 +104,25 @@ impl Interest {
     fn apply(&mut self, command: InterestCommand) -> Option<(RoutingKey, ControlRecord)> {
         match command {
             InterestCommand::NeedPage { shard, key, query } => {
+                let partition = key.partition(self.ask.partition_count());
+                self.ask.need(partition);
+                let is_read = self.ask.is_read(partition);
                 let opened = &mut self.opened;
                 let lease = self.leases.entry(key.clone()).or_insert_with(|| {
                     *opened += 1;
                     Lease {
                         query,
+                        partition,
                         shards: HashSet::new(),
                         turn: *opened % RENEW_TICKS,
                         is_page_owed: false,
                     }
                 });
                 lease.shards.insert(shard);
+                lease.is_page_owed = !is_read;
+                if !is_read {
+                    return None;
+                }
                 let record = lease_record(self.gateway, &key, lease, Want::Page);
                 Some((key, record))
             }
@@ -138,17 +144,30 @@ impl Interest {
         self.ticks += 1;
         let turn = self.ticks % RENEW_TICKS;
         let gateway = self.gateway;
-        self.leases
-            .iter_mut()
-            .filter_map(|(key, lease)| {
-                let want = match std::mem::take(&mut lease.is_page_owed) {
-                    true => Want::Page,
-                    false if lease.turn == turn => Want::Renew,
-                    false => return None,
-                };
-                Some((key.clone(), lease_record(gateway, key, lease, want)))
-            })
-            .collect()
+        let mut records = Vec::new();
+        let mut leased = BTreeSet::new();
+        for (key, lease) in &self.leases {
+            leased.insert(lease.partition);
+            if lease.turn == turn && !lease.is_page_owed {
+                let record = lease_record(gateway, key, lease, Want::Renew);
+                records.push((key.clone(), record));
+            }
+        }
+        self.ask.second(&leased);
+        records.extend(self.owed());
+        records
+    }
+
+    /// Asks for the pages that are owed and whose partition is read.
+    fn owed(&mut self) -> Vec<(RoutingKey, ControlRecord)> {
+        let (ask, gateway) = (&self.ask, self.gateway);
+        let owed = self.leases.iter_mut();
+        let owed = owed.filter(|(_, lease)| lease.is_page_owed && ask.is_read(lease.partition));
+        owed.map(|(key, lease)| {
+            lease.is_page_owed = false;
+            (key.clone(), lease_record(gateway, key, lease, Want::Page))
+        })
+        .collect()
     }
 
     /// Publishes records. Wishes for pages that fail are kept for the next tick; the rest repeats

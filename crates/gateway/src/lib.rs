@@ -18,6 +18,7 @@ mod loader;
 mod metrics;
 mod outbox;
 mod outboxes;
+mod reading;
 mod session;
 mod shard;
 mod subscription;

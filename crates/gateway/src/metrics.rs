@@ -15,6 +15,7 @@ pub(crate) const HISTORY_BYTES: &str = "tidegate_gateway_history_bytes";
 pub(crate) const SLOW_SOCKETS: &str = "tidegate_gateway_slow_sockets";
 /// From the commit in the database to the frame's write. The headline figure.
 pub(crate) const COMMIT_TO_SOCKET_SECONDS: &str = "tidegate_gateway_commit_to_socket_seconds";
+pub(crate) const PARTITIONS: &str = "tidegate_gateway_partitions";
 pub(crate) const RECORDS_TOTAL: &str = "tidegate_gateway_records_total";
 pub(crate) const RECORDS_REFUSED_TOTAL: &str = "tidegate_gateway_records_refused_total";
 pub(crate) const FRAMES_TOTAL: &str = "tidegate_gateway_frames_total";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tidegate_core::Partition;
-use tidegate_ports::{Bus, BusEvent, BusReader, PortError, Record, Start, Topic};
+use tidegate_ports::{AssignedReader, Bus, BusEvent, BusReader, PortError, Record, Start, Topic};
 
 use crate::close::Closer;
 use crate::config::{KafkaConfig, Names};
@@ -76,7 +76,7 @@ impl KafkaBus {
     fn check(&self, records: &[Record]) -> Result<(), PortError> {
         let bytes_max = self.shared.config.record_bytes_max;
         for record in records {
-            self.exists(record.partition)?;
+            exists(record.partition, self.partition_count())?;
             let bytes = producer::bytes(record);
             if bytes > bytes_max {
                 return Err(PortError::TooLarge {
@@ -88,14 +88,14 @@ impl KafkaBus {
         }
         Ok(())
     }
+}
 
-    fn exists(&self, partition: Partition) -> Result<(), PortError> {
-        if partition.get() < self.partition_count() {
-            return Ok(());
-        }
-        let why = format!("there is no partition {}", partition.get());
-        Err(error::rejected(why))
+fn exists(partition: Partition, count: u32) -> Result<(), PortError> {
+    if partition.get() < count {
+        return Ok(());
     }
+    let why = format!("there is no partition {}", partition.get());
+    Err(error::rejected(why))
 }
 
 #[async_trait]
@@ -116,18 +116,16 @@ impl Bus for KafkaBus {
         topic: Topic,
         partitions: &[Partition],
         start: Start,
-    ) -> Result<Box<dyn BusReader>, PortError> {
-        for &partition in partitions {
-            self.exists(partition)?;
-        }
-        let mut feed = Feed::new(Arc::clone(&self.shared))?;
-        // Each once: leaders are not asked twice about one.
-        let partitions: BTreeSet<Partition> = partitions.iter().copied().collect();
-        let place = |partition| (Place { topic, partition }, start);
-        let wanted: Vec<_> = partitions.into_iter().map(place).collect();
-        let offsets = feed.locate(&wanted).await?;
-        feed.assign(&offsets)?;
-        Ok(Box::new(PlainReader(feed)))
+    ) -> Result<Box<dyn AssignedReader>, PortError> {
+        let mut reader = PlainReader {
+            feed: Feed::new(Arc::clone(&self.shared))?,
+            partition_count: self.partition_count(),
+            topic,
+            start,
+            partitions: BTreeSet::new(),
+        };
+        reader.assign(partitions).await?;
+        Ok(Box::new(reader))
     }
 
     async fn join(
@@ -141,11 +139,40 @@ impl Bus for KafkaBus {
 }
 
 /// A reader outside of any group.
-struct PlainReader(Feed);
+struct PlainReader {
+    feed: Feed,
+    partition_count: u32,
+    topic: Topic,
+    start: Start,
+    partitions: BTreeSet<Partition>,
+}
 
 #[async_trait]
 impl BusReader for PlainReader {
     async fn poll(&mut self) -> Result<BusEvent, PortError> {
-        self.0.next().await.map(BusEvent::Records)
+        self.feed.next().await.map(BusEvent::Records)
+    }
+}
+
+#[async_trait]
+impl AssignedReader for PlainReader {
+    async fn assign(&mut self, partitions: &[Partition]) -> Result<(), PortError> {
+        for &partition in partitions {
+            exists(partition, self.partition_count)?;
+        }
+        let wanted: BTreeSet<Partition> = partitions.iter().copied().collect();
+        self.feed
+            .unassign(|place| !wanted.contains(&place.partition))?;
+        self.partitions.retain(|held| wanted.contains(held));
+        let new: Vec<_> = wanted.difference(&self.partitions).copied().collect();
+        let place = |&partition| {
+            let topic = self.topic;
+            (Place { topic, partition }, self.start)
+        };
+        let places: Vec<_> = new.iter().map(place).collect();
+        let offsets = self.feed.locate(&places).await?;
+        self.feed.assign(&offsets)?;
+        self.partitions.extend(new);
+        Ok(())
     }
 }

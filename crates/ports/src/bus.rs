@@ -104,8 +104,9 @@ pub trait Bus: Send + Sync + 'static {
     /// `Unavailable` to be retried; `TooLarge` when a record is over the bus's bound.
     async fn publish(&self, topic: Topic, records: Vec<Record>) -> Result<(), PortError>;
 
-    /// Reads these partitions of a topic, all by itself. It is positioned when this returns: with
-    /// [`Start::Latest`], whatever is published afterwards is seen.
+    /// Reads these partitions of a topic, none at first if there are none here, all by itself. It
+    /// is positioned when this returns: with [`Start::Latest`], whatever is published afterwards is
+    /// seen.
     ///
     /// # Errors
     /// `Unavailable`; `Rejected` when a partition does not exist.
@@ -114,7 +115,7 @@ pub trait Bus: Send + Sync + 'static {
         topic: Topic,
         partitions: &[Partition],
         start: Start,
-    ) -> Result<Box<dyn BusReader>, PortError>;
+    ) -> Result<Box<dyn AssignedReader>, PortError>;
 
     /// Joins a group whose members share the partitions, each with one owner at a time; an owner
     /// has the same partitions of all the topics. Dropping the reader leaves the group.
@@ -137,4 +138,17 @@ pub trait BusReader: Send {
     /// `Gone` when the reader fell behind retention (it stays usable, positioned at the oldest
     /// record kept); `Unavailable` to be polled again.
     async fn poll(&mut self) -> Result<BusEvent, PortError>;
+}
+
+/// A reader outside of any group: its caller says which partitions it reads.
+#[async_trait]
+pub trait AssignedReader: BusReader {
+    /// Reads exactly these partitions from now on. Those it has go on where they are; each that is
+    /// new begins where the reader was made to start, and is positioned when this returns. Nothing
+    /// of the others is returned any more. To be awaited to its end.
+    ///
+    /// # Errors
+    /// `Unavailable`, when the new ones may be missing: to be said again. `Rejected` when a
+    /// partition does not exist.
+    async fn assign(&mut self, partitions: &[Partition]) -> Result<(), PortError>;
 }

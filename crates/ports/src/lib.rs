@@ -24,7 +24,7 @@ pub use backoff::Backoff;
 pub use broker::{
     Broker, BrokerEvent, BrokerReader, Header, Keep, Link, Message, Received, TopicName,
 };
-pub use bus::{Batch, Bus, BusEvent, BusOffset, BusReader, Record, Start, Topic};
+pub use bus::{AssignedReader, Batch, Bus, BusEvent, BusOffset, BusReader, Record, Start, Topic};
 pub use cache::{Appended, HotCache, Replay, TailEntry};
 pub use database::{ChangeBatch, ChangeStream, Database, DatabaseError, Snapshot, SnapshotRequest};
 pub use error::PortError;

@@ -1,13 +1,15 @@
 //! The bus inside one process: bounded logs in memory, with the contract a broker has.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use tidegate_core::Partition;
 use tokio::sync::Notify;
 
-use crate::bus::{Batch, Bus, BusEvent, BusOffset, BusReader, Record, Start, Topic};
+use crate::bus::{
+    AssignedReader, Batch, Bus, BusEvent, BusOffset, BusReader, Record, Start, Topic,
+};
 use crate::error::PortError;
 
 /// Bounds of a [`MemoryBus`].
@@ -108,6 +110,17 @@ impl MemoryBus {
     fn partitions(&self) -> impl Iterator<Item = Partition> {
         (0..self.limits.partition_count).map(Partition::new)
     }
+
+    fn all_exist(&self, partitions: &[Partition]) -> Result<(), PortError> {
+        let count = self.limits.partition_count;
+        match partitions.iter().find(|p| p.get() >= count) {
+            None => Ok(()),
+            Some(bad) => {
+                let why = format!("there is no partition {}", bad.get());
+                Err(PortError::Rejected { what: "bus", why })
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -143,14 +156,8 @@ impl Bus for MemoryBus {
         topic: Topic,
         partitions: &[Partition],
         start: Start,
-    ) -> Result<Box<dyn BusReader>, PortError> {
-        if let Some(bad) = partitions
-            .iter()
-            .find(|p| p.get() >= self.limits.partition_count)
-        {
-            let why = format!("there is no partition {}", bad.get());
-            return Err(PortError::Rejected { what: "bus", why });
-        }
+    ) -> Result<Box<dyn AssignedReader>, PortError> {
+        self.all_exist(partitions)?;
         let mut reader = MemoryReader::new(self.clone(), vec![(topic, start)], None);
         reader.place(&self.lock(), partitions);
         Ok(Box::new(reader))
@@ -319,6 +326,21 @@ impl BusReader for MemoryReader {
             }
             wake.await;
         }
+    }
+}
+
+#[async_trait]
+impl AssignedReader for MemoryReader {
+    async fn assign(&mut self, partitions: &[Partition]) -> Result<(), PortError> {
+        self.bus.all_exist(partitions)?;
+        self.places
+            .retain(|place| partitions.contains(&place.partition));
+        let held: Vec<_> = self.places.iter().map(|place| place.partition).collect();
+        let new = partitions.iter().filter(|p| !held.contains(p));
+        let new: BTreeSet<_> = new.copied().collect();
+        let bus = self.bus.clone();
+        self.place(&bus.lock(), &Vec::from_iter(new));
+        Ok(())
     }
 }
 

@@ -1,9 +1,10 @@
 //! One lease per key: asked for, renewed and released for all shards together.
 
-use tidegate_core::{Partition, TableName, TenantId};
+use tidegate_core::{TableName, TenantId};
 use tidegate_ports::{BusEvent, BusReader, MemoryBus, MemoryBusLimits, Start};
 
 use super::*;
+use crate::reading;
 
 fn key() -> RoutingKey {
     RoutingKey {
@@ -54,16 +55,17 @@ async fn a_lease_is_for_all_shards() {
     let reader = bus.read(Topic::Control, &partitions, Start::Earliest).await;
     let mut reader = reader.expect("the bus is up");
     let (commands, mailbox) = mpsc::channel(8);
-    let (reading, is_reading) = watch::channel(false);
+    let (ask, reading) = reading::channel(bus.partition_count());
     let shutdown = CancellationToken::new();
-    let interest = Interest::new(Arc::new(bus), 7);
+    let bus: Arc<dyn Bus> = Arc::new(bus);
+    let interest = Interest::new(Arc::clone(&bus), 7, ask);
     let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(interest.run(mailbox, is_reading, shutdown.clone()));
+    tasks.spawn(interest.run(mailbox, shutdown.clone()));
 
     commands.send(need(0)).await.expect("it runs");
     let early = tokio::time::timeout(TICK * 30, said(&mut *reader)).await;
     assert!(early.is_err(), "the answer would be missed");
-    reading.send_replace(true);
+    tasks.spawn(reading.run(bus, Vec::new()));
     assert_eq!(said(&mut *reader).await, ["page"]);
 
     commands.send(need(1)).await.expect("it runs");

@@ -45,6 +45,7 @@ async fn gained(reader: &mut dyn BusReader) -> BTreeSet<u32> {
 /// When a promise is broken.
 pub async fn bus_conforms(bus: &dyn Bus) {
     order_and_starts(bus).await;
+    assignment(bus).await;
     groups(bus).await;
     let missing = Partition::new(bus.partition_count());
     assert!(
@@ -89,6 +90,41 @@ async fn order_and_starts(bus: &dyn Bus) {
         ["a", "b", "c"],
         "only its own partition, from the start"
     );
+}
+
+/// What a reader reads can be changed: what stays goes on, what is new begins there and then, what
+/// is gone is silent.
+async fn assignment(bus: &dyn Bus) {
+    let [kept, other] = [Partition::new(0), Partition::new(1)];
+    let say = async |partition, value| {
+        let published = bus.publish(Topic::Diffs, vec![record(partition, value)]);
+        published.await.expect("up");
+    };
+    let mut reader = bus
+        .read(Topic::Diffs, &[], Start::Latest)
+        .await
+        .expect("up");
+    say(0, "before").await;
+    reader.assign(&[kept]).await.expect("up");
+    say(0, "one").await;
+    say(1, "not asked for").await;
+    reader.assign(&[kept, other]).await.expect("up");
+    say(1, "two").await;
+    let mut seen = values(&mut *reader, 2).await;
+    seen.sort_by_key(|s| s.1);
+    let texts: Vec<_> = seen.iter().map(|s| s.2.as_str()).collect();
+    assert_eq!(texts, ["one", "two"], "nothing is lost where it stays");
+    say(1, "unread, and let go").await;
+    reader.assign(&[kept]).await.expect("up");
+    say(1, "gone").await;
+    say(0, "three").await;
+    assert_eq!(values(&mut *reader, 1).await[0].2, "three");
+    reader.assign(&[other]).await.expect("up");
+    say(0, "gone").await;
+    say(1, "four").await;
+    assert_eq!(values(&mut *reader, 1).await[0].2, "four");
+    let missing = Partition::new(bus.partition_count());
+    assert!(reader.assign(&[missing]).await.is_err());
 }
 
 /// Members of a group share the partitions, each with one owner, of all topics alike.
