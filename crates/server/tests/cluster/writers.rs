@@ -7,7 +7,7 @@ use tidegate_client::Payload;
 use tidegate_core::Lsn;
 use tokio_postgres::Client;
 
-use crate::engines::KEYS;
+use crate::engines::{KEYS, unique};
 
 /// A value for a column as SQL text: from few, so that filters meet them; sometimes NULL.
 fn literal(random: &mut StdRng, column: &str) -> String {
@@ -65,12 +65,38 @@ fn statement(random: &mut StdRng) -> String {
     }
 }
 
-/// Where the log is: at or after every earlier commit, and before every later one.
-pub(crate) async fn log_position(database: &Client) -> Lsn {
-    let here = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint";
-    let row = database.query_one(here, &[]).await.expect("it is SQL");
-    let lsn: i64 = row.get(0);
-    Lsn::new(lsn.try_into().expect("positions are positive"))
+/// Where commits of the table are, as the server's own decoder of the log says: exactly, and by
+/// nothing of the product's.
+///
+/// A position that is asked for before or after a commit is not exact. Heartbeats are written at
+/// any moment, and a page that was read right may stand at one which lies in between.
+pub(crate) struct Commits {
+    database: Client,
+    slot: String,
+}
+
+impl Commits {
+    /// From now on; the slot goes with the connection.
+    pub(crate) async fn new(database: Client) -> Self {
+        let slot = unique("commits");
+        let create =
+            format!("SELECT pg_create_logical_replication_slot('{slot}', 'test_decoding', true)");
+        database.batch_execute(&create).await.expect("it is new");
+        Self { database, slot }
+    }
+
+    /// Where the one commit is that was made since the last call, if there was one.
+    pub(crate) async fn next(&self) -> Option<Lsn> {
+        let decoded = "WITH told AS MATERIALIZED (SELECT lsn, xid, data FROM
+              pg_logical_slot_get_changes($1::text::name, NULL, NULL, 'skip-empty-xacts', '1'))
+            SELECT (lsn - '0/0'::pg_lsn)::bigint FROM told WHERE data LIKE 'COMMIT%' AND xid::text IN
+              (SELECT xid::text FROM told WHERE data LIKE 'table public.demo_things:%')";
+        let rows = self.database.query(decoded, &[&self.slot]).await;
+        let rows = rows.expect("it is SQL");
+        assert!(rows.len() < 2, "writers take turns");
+        let lsn: i64 = rows.first()?.get(0);
+        Some(Lsn::new(lsn.try_into().expect("positions are positive")))
+    }
 }
 
 /// A transaction of several statements, some of them undone, which is committed or rolled back.
