@@ -123,6 +123,7 @@ fn version(pom: &str) -> Option<&str> {
     Some(rest.split_once("</version>")?.0)
 }
 
+/// A broker that was killed may come back when its session has ended, which is soon.
 fn server_properties(broker: u16, controller: u16, data: &Path) -> String {
     let data = data.display();
     format!(
@@ -143,6 +144,8 @@ transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=250
 log.cleaner.dedupe.buffer.size=4194304
 "
     )

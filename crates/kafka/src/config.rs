@@ -154,7 +154,7 @@ impl KafkaConfig {
             linger: Duration::ZERO,
             publish_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
-            session_timeout: Duration::from_secs(10),
+            session_timeout: Duration::from_secs(6),
             poll_interval_max: Duration::from_secs(60),
             record_bytes_max: 16 << 20,
             queue_bytes_max: 64 << 20,

@@ -4,6 +4,7 @@
 //! the rules they enforce have tests of their own.
 
 mod bench;
+mod chaos;
 mod ci;
 mod codegen;
 mod programs;
@@ -48,6 +49,15 @@ enum Task {
         #[arg(value_enum, default_value = "all")]
         measure: Measure,
     },
+    /// Kills every part and every engine of a cluster under load, and holds pages against SQL
+    Chaos {
+        /// What the random choices begin with
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How often everything dies; after the first time in another order
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+    },
     /// Starts the real Redis, PostgreSQL and Kafka that some tests need
     Services {
         #[command(subcommand)]
@@ -81,6 +91,7 @@ fn run(task: Task) -> Result<()> {
             suite::run(&Tree::load()?, extent)
         }
         Task::Bench { measure } => bench::run(&Tree::load()?, measure),
+        Task::Chaos { seed, rounds } => chaos::run(&Tree::load()?, seed, rounds),
         Task::Services { action } => services::run(&Tree::load()?, action),
         Task::Codegen { check } => codegen::run(check),
     }

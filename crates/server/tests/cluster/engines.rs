@@ -5,24 +5,36 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, NoTls};
 
-/// The table under test, of the tenant `demo`. The database sorts text by a language, the product
-/// by bytes.
-const CREATE: &str = "CREATE TABLE demo_things (
-    id BIGINT PRIMARY KEY, n INTEGER, price NUMERIC(10, 2), flag BOOLEAN, name TEXT,
-    at TIMESTAMPTZ)";
+/// The tenant whose tables most tests use.
+pub(crate) const TENANT: &str = "demo";
+
+/// The table under test, of a tenant whose name stands in every row. The database sorts text by a
+/// language, the product by bytes.
+fn create_things(tenant: &str) -> String {
+    format!(
+        "CREATE TABLE {tenant}_things (
+         id BIGINT PRIMARY KEY, n INTEGER, price NUMERIC(10, 2), flag BOOLEAN, name TEXT,
+         at TIMESTAMPTZ, owner TEXT NOT NULL DEFAULT '{tenant}')"
+    )
+}
 
 /// Rows live under these keys: few, so that writers meet.
 pub(crate) const KEYS: i64 = 60;
 
 /// An engine's address.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "where the engines are, read in one place"
-)]
 pub(crate) fn address(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| {
+    setting(variable).unwrap_or_else(|| {
         panic!("{variable} says where the engine is: run `cargo xtask test`, which starts it")
     })
+}
+
+/// What whoever runs the tests has said.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what tests are told, read in one place"
+)]
+pub(crate) fn setting(variable: &str) -> Option<String> {
+    std::env::var(variable).ok()
 }
 
 /// A name that no other test has.
@@ -42,10 +54,14 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn new() -> Self {
-        let server = address("TIDEGATE_TEST_POSTGRES");
+        Self::at(&address("TIDEGATE_TEST_POSTGRES"), &[TENANT]).await
+    }
+
+    /// A database of its own on a server, with the tables of some tenants.
+    pub(crate) async fn at(server: &str, tenants: &[&str]) -> Self {
         let name = unique("cluster");
         let mut driving = JoinSet::new();
-        let postgres = connect(&server, &mut driving).await;
+        let postgres = connect(server, &mut driving).await;
         let create = format!("CREATE DATABASE {name}");
         postgres.batch_execute(&create).await.expect("it is new");
         let (base, _) = server
@@ -54,7 +70,10 @@ impl Site {
         let url = format!("{base}/{name}");
         let mut site = Self { url, driving };
         let database = site.connect().await;
-        database.batch_execute(CREATE).await.expect("it is empty");
+        for tenant in tenants {
+            let made = database.batch_execute(&create_things(tenant)).await;
+            made.expect("it is empty");
+        }
         site
     }
 

@@ -1,5 +1,7 @@
 //! The whole program over a real Kafka, Redis and Postgres.
 
+mod chaos;
+mod door;
 mod engines;
 #[path = "../e2e/harness.rs"]
 #[expect(
@@ -7,6 +9,7 @@ mod engines;
     reason = "shared with the other end-to-end tests, which use more of it"
 )]
 mod harness;
+mod program;
 mod queries;
 mod refusals;
 mod split;

@@ -5,6 +5,8 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use serde_json::{Value as Json, json};
 
+use crate::engines::TENANT;
+
 /// A subscription's query.
 #[derive(Debug, Clone)]
 pub(crate) struct RandomQuery {
@@ -15,7 +17,8 @@ pub(crate) struct RandomQuery {
 
 /// A row in the wire's forms: 64-bit and decimal numbers are text, times are in UTC.
 const ROW: &str = r#"json_build_object('id', id::text, 'n', n, 'price', price::text, 'flag', flag,
-    'name', name, 'at', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))"#;
+    'name', name, 'at', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+    'owner', owner)"#;
 
 struct Condition {
     json: Json,
@@ -23,7 +26,12 @@ struct Condition {
 }
 
 impl RandomQuery {
+    /// One of the tenant of most tests.
     pub(crate) fn new(random: &mut StdRng) -> Self {
+        Self::of(TENANT, random)
+    }
+
+    pub(crate) fn of(tenant: &str, random: &mut StdRng) -> Self {
         let limit = random.random_range(1..12);
         let mut json = json!({ "limit": limit });
         let mut condition = "TRUE".to_owned();
@@ -35,7 +43,7 @@ impl RandomQuery {
         let (order, keys) = order(random);
         json["order"] = order;
         let page = format!(
-            "SELECT *, row_number() OVER (ORDER BY {keys}) AS place FROM demo_things
+            "SELECT *, row_number() OVER (ORDER BY {keys}) AS place FROM {tenant}_things
              WHERE {condition} ORDER BY {keys} LIMIT {limit}"
         );
         let sql = format!(

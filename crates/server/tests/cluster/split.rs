@@ -1,18 +1,18 @@
 //! The roles in processes of their own, over Kafka, Redis and Postgres.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tidegate_client::{Client, Dial, Options};
-use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tidegate_client::Client;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::engines::{Site, address, unique};
-use crate::harness::{Folder, Served};
+use crate::door::Door;
+use crate::engines::{Site, TENANT, address};
+use crate::harness::Served;
+use crate::program::Program;
 use crate::queries::RandomQuery;
 use crate::watchers::{Watchers, answers, check_ends};
 use crate::writers::{call, last_write, transaction};
@@ -37,10 +37,11 @@ fn every_role_may_die() {
 
 async fn survive() {
     let mut site = Site::new().await;
-    let engines = Engines::of(&site);
-    let relay = engines.start("cdc");
-    let processor = engines.start("processor");
-    let gateways = [engines.start("gateway"), engines.start("gateway")];
+    let kafka = address("TIDEGATE_TEST_KAFKA");
+    let program = Program::over(&kafka, &address("TIDEGATE_TEST_REDIS"), &site.url);
+    let relay = program.start("cdc");
+    let processor = program.start("processor");
+    let gateways = [program.start("gateway"), program.start("gateway")];
     let door = Door::open(gateways.each_ref().map(Served::address));
 
     let mut random = StdRng::seed_from_u64(5);
@@ -49,7 +50,7 @@ async fn survive() {
         .collect();
     let mut clients = Vec::new();
     for seed in 0..=CLIENTS {
-        clients.push(door.client(seed).await);
+        clients.push(door.client(TENANT, seed).await);
     }
     let caller = clients.pop().expect("one more than watch");
     let watchers = Watchers::start(&clients, &queries);
@@ -83,81 +84,6 @@ async fn kill(served: Served, load: &mut Load) -> Served {
     let restarted = tokio::task::spawn_blocking(|| served.crash_and_restart()).await;
     load.more(BETWEEN).await;
     restarted.expect("it becomes ready again")
-}
-
-/// What every process is told.
-struct Engines {
-    arguments: Vec<String>,
-}
-
-impl Engines {
-    fn of(site: &Site) -> Self {
-        let name = unique("split");
-        let said = [
-            ("bus", format!("kafka://{}", address("TIDEGATE_TEST_KAFKA"))),
-            ("cache", address("TIDEGATE_TEST_REDIS")),
-            ("database", site.url.clone()),
-            ("kafka-topic-prefix", format!("{name}.")),
-            ("redis-key-prefix", format!("{name}:")),
-            ("partitions", "4".to_owned()),
-            ("admin", "127.0.0.1:0".to_owned()),
-        ];
-        Self {
-            arguments: said.map(|(key, value)| format!("--{key}={value}")).to_vec(),
-        }
-    }
-
-    fn start(&self, roles: &str) -> Served {
-        let roles = format!("--roles={roles}");
-        let mut arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
-        arguments.push(&roles);
-        Served::start_in(Folder::new(), &arguments)
-    }
-}
-
-/// A load balancer: each new connection goes to the next gateway.
-struct Door {
-    dial: Dial,
-    gateway: SocketAddr,
-    /// What carries bytes; it ends with the value.
-    _carrying: JoinSet<()>,
-}
-
-impl Door {
-    fn open(gateways: [SocketAddr; 2]) -> Self {
-        let (dialled, mut pipes) = mpsc::channel(16);
-        let mut carrying = JoinSet::new();
-        carrying.spawn(async move {
-            let mut connections = JoinSet::new();
-            for turn in 0_usize.. {
-                let Some(mut pipe) = pipes.recv().await else {
-                    return;
-                };
-                connections.spawn(async move {
-                    // A gateway that is down closes the pipe, and the client tries again.
-                    if let Ok(mut socket) = TcpStream::connect(gateways[turn % 2]).await {
-                        let _ = tokio::io::copy_bidirectional(&mut pipe, &mut socket).await;
-                    }
-                });
-            }
-        });
-        Self {
-            dial: Dial::Pipe(dialled),
-            gateway: gateways[0],
-            _carrying: carrying,
-        }
-    }
-
-    async fn client(&self, seed: u64) -> Client {
-        let url = format!("ws://{}/?tenant=demo&user=split", self.gateway);
-        let options = Options {
-            seed: Some(seed),
-            updates_max: 1 << 16,
-            dial: self.dial.clone(),
-            ..Options::new(&url)
-        };
-        Client::connect(options).await.expect("the gateways are up")
-    }
 }
 
 /// Writers, until they are stopped.

@@ -7,7 +7,7 @@ use tidegate_client::Payload;
 use tidegate_core::Lsn;
 use tokio_postgres::Client;
 
-use crate::engines::{KEYS, unique};
+use crate::engines::{KEYS, TENANT, unique};
 
 /// A value for a column as SQL text: from few, so that filters meet them; sometimes NULL.
 fn literal(random: &mut StdRng, column: &str) -> String {
@@ -35,7 +35,8 @@ fn value(random: &mut StdRng, column: &str) -> Json {
 
 const COLUMNS: [&str; 5] = ["n", "price", "flag", "name", "at"];
 
-fn statement(random: &mut StdRng) -> String {
+fn statement(tenant: &str, random: &mut StdRng) -> String {
+    let table = format!("{tenant}_things");
     let key = random.random_range(0..KEYS);
     let column = COLUMNS[random.random_range(0..COLUMNS.len())];
     let value = literal(random, column);
@@ -46,22 +47,22 @@ fn statement(random: &mut StdRng) -> String {
                 true => "DO NOTHING".to_owned(),
                 false => format!("(id) DO UPDATE SET {column} = excluded.{column}"),
             };
-            format!("INSERT INTO demo_things VALUES ({key}, {values}) ON CONFLICT {conflict}")
+            format!("INSERT INTO {table} VALUES ({key}, {values}) ON CONFLICT {conflict}")
         }
-        3 => format!("DELETE FROM demo_things WHERE id = {key}"),
+        3 => format!("DELETE FROM {table} WHERE id = {key}"),
         4 => {
             let other = random.random_range(0..KEYS);
             // Only where it is free: a constraint that says no would end the whole transaction.
             format!(
-                "UPDATE demo_things SET id = {other} WHERE id = {key}
-                 AND NOT EXISTS (SELECT 1 FROM demo_things WHERE id = {other})"
+                "UPDATE {table} SET id = {other} WHERE id = {key}
+                 AND NOT EXISTS (SELECT 1 FROM {table} WHERE id = {other})"
             )
         }
         5 => format!(
-            "UPDATE demo_things SET {column} = {value} WHERE id % 10 = {}",
+            "UPDATE {table} SET {column} = {value} WHERE id % 10 = {}",
             key % 10
         ),
-        _ => format!("UPDATE demo_things SET {column} = {value} WHERE id = {key}"),
+        _ => format!("UPDATE {table} SET {column} = {value} WHERE id = {key}"),
     }
 }
 
@@ -99,13 +100,10 @@ impl Commits {
     }
 }
 
-/// A transaction of several statements, some of them undone, which is committed or rolled back.
-///
-/// With others at work it may be refused, by a deadlock or a key that is taken, and is then rolled
-/// back.
-pub(crate) async fn transaction(database: &mut Client, random: &mut StdRng) {
+/// What a transaction does: several statements, some of them undone.
+pub(crate) fn statements(tenant: &str, random: &mut StdRng) -> Vec<String> {
     let mut statements: Vec<String> = (0..random.random_range(1..6))
-        .map(|_| statement(random))
+        .map(|_| statement(tenant, random))
         .collect();
     if random.random_bool(0.2) {
         statements.insert(0, "SAVEPOINT inner_part".to_owned());
@@ -113,6 +111,15 @@ pub(crate) async fn transaction(database: &mut Client, random: &mut StdRng) {
         let end = rest[random.random_range(0..2)].to_owned();
         statements.insert(random.random_range(1..=statements.len()), end);
     }
+    statements
+}
+
+/// A transaction of several statements, some of them undone, which is committed or rolled back.
+///
+/// With others at work it may be refused, by a deadlock or a key that is taken, and is then rolled
+/// back.
+pub(crate) async fn transaction(database: &mut Client, random: &mut StdRng) {
+    let statements = statements(TENANT, random);
     let is_committed = random.random_bool(0.85);
     let transaction = database.transaction().await.expect("the server is up");
     for statement in &statements {

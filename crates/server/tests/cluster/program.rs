@@ -1,0 +1,36 @@
+//! The program in processes of its own, all of them over the same engines.
+
+use crate::engines::unique;
+use crate::harness::{Folder, Served};
+
+/// What every process is told.
+pub(crate) struct Program {
+    arguments: Vec<String>,
+}
+
+impl Program {
+    /// Over these engines, where it keeps apart from other tests.
+    pub(crate) fn over(kafka: &str, redis: &str, database: &str) -> Self {
+        let name = unique("split");
+        let said = [
+            ("bus", format!("kafka://{kafka}")),
+            ("cache", redis.to_owned()),
+            ("database", database.to_owned()),
+            ("kafka-topic-prefix", format!("{name}.")),
+            ("redis-key-prefix", format!("{name}:")),
+            ("partitions", "4".to_owned()),
+            ("admin", "127.0.0.1:0".to_owned()),
+        ];
+        Self {
+            arguments: said.map(|(key, value)| format!("--{key}={value}")).to_vec(),
+        }
+    }
+
+    /// A process with these roles, once it is ready.
+    pub(crate) fn start(&self, roles: &str) -> Served {
+        let roles = format!("--roles={roles}");
+        let mut arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        arguments.push(&roles);
+        Served::start_in(Folder::new(), &arguments)
+    }
+}
