@@ -1,5 +1,5 @@
-//! One transaction as records: a part for each table it touched, in the partition that owns the
-//! table.
+//! One transaction as records: a part for each tenant's table it touched, in the partition that
+//! owns the table; what concerns a table of all tenants goes to every partition.
 
 use tidegate_core::{Partition, RowChange, TableChange, Transaction};
 use tidegate_ports::{ChangeBatch, Record};
@@ -36,6 +36,11 @@ fn partitions(count: u32) -> impl Iterator<Item = Partition> {
 
 fn split(transaction: Transaction, partition_count: u32, records: &mut Vec<Record>) {
     let commit = transaction.commit;
+    // Any partition may own some tenant's pages of such a table.
+    for reset in transaction.resets {
+        let reset = ChangeRecord::Reset { commit, reset };
+        records.extend(partitions(partition_count).map(|partition| record(partition, &reset)));
+    }
     for change in transaction.tables {
         let partition = Partition::of(&change.tenant, &change.table, partition_count);
         for (change, part) in parts(change) {
@@ -80,7 +85,7 @@ fn parts(change: TableChange) -> Vec<(TableChange, Part)> {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_core::{Commit, Heartbeat, Lsn, Row, TableName, TenantId, Value, Xid};
+    use tidegate_core::{Commit, Heartbeat, Lsn, Row, TableName, TableReset, TenantId, Value, Xid};
 
     use super::*;
 
@@ -109,7 +114,11 @@ mod tests {
             visible: None,
         };
         ChangeBatch {
-            transactions: vec![Transaction { commit, tables }],
+            transactions: vec![Transaction {
+                commit,
+                tables,
+                resets: Vec::new(),
+            }],
             heartbeat,
         }
     }
@@ -150,6 +159,27 @@ mod tests {
         );
     }
 
+    /// What concerns all tenants goes to every partition, before the heartbeat.
+    #[test]
+    fn resets_go_everywhere() {
+        let mut batch = batch(vec![change("orders", 1)]);
+        let table = TableName::parse("shared").expect("valid");
+        let reset = TableReset { table, schema: 7 };
+        batch.transactions[0].resets.push(reset.clone());
+        let mut told = Vec::new();
+        for record in records(batch, 4) {
+            match decode(&record) {
+                ChangeRecord::Reset { commit, reset: is } if is == reset => {
+                    assert_eq!(commit.lsn, Lsn::new(7));
+                    told.push(record.partition.get());
+                }
+                ChangeRecord::Heartbeat(_) => assert_eq!(told.len(), 4),
+                _ => {}
+            }
+        }
+        assert_eq!(told, [0, 1, 2, 3]);
+    }
+
     /// A large part is cut, nothing is lost, and only its end says that it is whole.
     #[test]
     fn large_parts_are_cut() {
@@ -161,7 +191,7 @@ mod tests {
                 ChangeRecord::Changes { change, part, .. } => {
                     Some((change.rows.as_ref().map_or(0, Vec::len), *part))
                 }
-                ChangeRecord::Heartbeat(_) | ChangeRecord::Gap => None,
+                ChangeRecord::Heartbeat(_) | ChangeRecord::Gap | ChangeRecord::Reset { .. } => None,
             })
             .collect();
         assert_eq!(

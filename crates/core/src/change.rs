@@ -48,6 +48,17 @@ pub struct TableChange {
     pub rows: Option<Vec<RowChange>>,
 }
 
+/// A table that all tenants share, of which it cannot be told whose rows a transaction changed: it
+/// was emptied or redefined, or the database did not say. Every tenant's pages of it must be read
+/// again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableReset {
+    /// Which table.
+    pub table: TableName,
+    /// Fingerprint of the schema that the table has, or zero when that is unknown.
+    pub schema: u64,
+}
+
 /// One committed transaction, whole.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transaction {
@@ -55,6 +66,8 @@ pub struct Transaction {
     pub commit: Commit,
     /// What it did, one entry for each table and tenant it touched.
     pub tables: Vec<TableChange>,
+    /// Tables of all tenants that must be read again; none of these is among `tables`.
+    pub resets: Vec<TableReset>,
 }
 
 /// Tells how far the stream has come when nothing was committed.

@@ -20,11 +20,10 @@ pub struct IdError {
 }
 
 impl IdError {
-    pub(crate) fn underscore(name: &str) -> Self {
-        let why = "must not hold an underscore when tables are named {tenant}_{table}";
+    pub(crate) fn tenant(name: &str, why: &'static str) -> Self {
         Self {
             kind: "tenant",
-            name: name.to_owned(),
+            name: name.chars().take(40).collect(),
             why,
         }
     }
@@ -102,11 +101,7 @@ impl TenantId {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
         if !name.bytes().all(plain) {
             let why = "may only hold letters, digits, '-', '.' and '_'";
-            return Err(IdError {
-                kind: "tenant",
-                name: name.chars().take(40).collect(),
-                why,
-            });
+            return Err(IdError::tenant(name, why));
         }
         Ok(Self(checked))
     }

@@ -24,7 +24,7 @@ mod tenancy;
 mod value;
 
 pub use calendar::{format_date, format_timestamp, parse_date, parse_timestamp};
-pub use change::{Commit, Heartbeat, PageChange, RowChange, TableChange, Transaction};
+pub use change::{Commit, Heartbeat, PageChange, RowChange, TableChange, TableReset, Transaction};
 pub use command::{
     Aggregates, Aggregation, ColumnDefinition, Command, CommandError, KeySpec, Outcome, Reply,
     Selection, TableDefinition, TableInfo,
@@ -42,5 +42,5 @@ pub use query::{
 };
 pub use routing::{Partition, QueryHash, RoutingKey};
 pub use schema::{Column, ColumnType, TableSchema};
-pub use tenancy::Tenancy;
+pub use tenancy::{Owner, Tenancy};
 pub use value::{Row, Value};

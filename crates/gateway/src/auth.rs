@@ -225,7 +225,7 @@ impl Auth {
         &self,
         headers: &HeaderMap,
         query: Option<&str>,
-        tenancy: Tenancy,
+        tenancy: &Tenancy,
     ) -> Result<(Principal, Subprotocol), Refusal> {
         let subprotocol = offered_subprotocol(headers);
         self.check_origin(headers)?;

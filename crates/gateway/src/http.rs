@@ -191,7 +191,7 @@ fn upgrade(request: &Request<Incoming>, shared: &Shared) -> Result<(Reply, Princ
     let (principal, subprotocol) =
         config
             .auth
-            .authenticate(headers, request.uri().query(), config.tenancy)?;
+            .authenticate(headers, request.uri().query(), &config.tenancy)?;
     if shared.is_stopping() || shared.census.sessions() >= config.limits.sessions_max {
         return Err(Refusal {
             status: 503,

@@ -251,6 +251,7 @@ impl Assembler {
             transaction: (!open.tables.is_empty()).then_some(Transaction {
                 commit,
                 tables: open.tables,
+                resets: Vec::new(),
             }),
         })
     }

@@ -9,8 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Deserialize;
 use tidegate_core::{
-    Column, ColumnType, CommandError, KeyPromise, KeySpec, TableInfo, TableName, TableSchema,
-    Tenancy, TenantId, Value,
+    Column, ColumnType, CommandError, KeyPromise, KeySpec, Owner, TableInfo, TableName,
+    TableSchema, Tenancy, TenantId, Value,
 };
 use tidegate_sql::{PostgresRows, PostgresTable, PostgresType};
 use tokio_postgres::Client;
@@ -469,7 +469,8 @@ impl Catalog {
             let raw: RawTable = serde_json::from_str(text).map_err(|error| {
                 crate::error::rejected(format!("its catalog cannot be read: {error}"))
             })?;
-            if let Some((tenant, name)) = self.tenancy.logical(&raw.name) {
+            let owner = self.tenancy.logical(&self.schema, &raw.name);
+            if let Some((Owner::Tenant(tenant), name)) = owner {
                 tables.push(Arc::new(Table::from_raw(raw, &self.schema, tenant, name)));
             }
         }

@@ -59,7 +59,7 @@ impl PostgresDatabase {
         let server = Server::parse(&config.address)?;
         let pool = server.pool(&config)?;
         let catalog = Arc::new(Catalog::new(
-            config.tenancy,
+            config.tenancy.clone(),
             config.schema.clone(),
             config.publication.clone(),
         ));

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use pgwire_replication::client::ReplicationEvent;
 use pgwire_replication::{Lsn as WireLsn, PgWireError, ReplicationClient};
-use tidegate_core::{Heartbeat, Lsn, Transaction, TransactionSnapshot, Xid};
+use tidegate_core::{Heartbeat, Lsn, Owner, Transaction, TransactionSnapshot, Xid};
 use tidegate_ports::{ChangeBatch, ChangeStream, PortError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -316,8 +316,9 @@ impl Reader {
             if self.shapes.get(&oid) == Some(&shaped) {
                 continue;
             }
-            let owner = self.source.catalog.tenancy.logical(&shaped.physical);
-            if let Some((tenant, table)) = owner {
+            let catalog = &self.source.catalog;
+            let owner = catalog.tenancy.logical(&catalog.schema, &shaped.physical);
+            if let Some((Owner::Tenant(tenant), table)) = owner {
                 self.assembler.reset_next(tenant, table);
             }
         }

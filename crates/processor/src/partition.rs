@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidegate_core::{
     CommandError, Commit, Epoch, Life, LimitRule, Lsn, Partition, Position, Query, RoutingKey, Row,
-    TableChange, TableName, TableSchema, TenantId,
+    TableChange, TableName, TableReset, TableSchema, TenantId,
 };
 use tidegate_ports::Snapshot;
 use tidegate_protocol::{
@@ -230,6 +230,10 @@ impl PartitionOwner {
                 self.carry_out(wanted, effects);
                 self.progress(self.engine.published(), effects);
             }
+            ChangeRecord::Reset { commit, reset } => {
+                self.committed_at_micros = commit.committed_at_micros;
+                self.reset(commit, &reset, effects);
+            }
             ChangeRecord::Gap => self.gap(effects),
         }
     }
@@ -253,6 +257,22 @@ impl PartitionOwner {
         }
         let mut wanted = Vec::new();
         self.engine.apply(commit, change, &mut wanted);
+        self.carry_out(wanted, effects);
+    }
+
+    /// Every tenant's pages of a table are read again; those of another schema are opened anew.
+    fn reset(&mut self, commit: Commit, reset: &TableReset, effects: &mut Effects) {
+        let is_redefined = |(key, table): (&TableKey, &Table)| {
+            let known = table.described.as_ref()?;
+            let differs = known.schema.fingerprint() != reset.schema;
+            (key.1 == reset.table && differs).then(|| key.clone())
+        };
+        let redefined: Vec<TableKey> = self.tables.iter().filter_map(is_redefined).collect();
+        for table_key in &redefined {
+            self.redefine(table_key, effects);
+        }
+        let mut wanted = Vec::new();
+        self.engine.reset(commit, &reset.table, &mut wanted);
         self.carry_out(wanted, effects);
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidegate_core::{
-    Commit, Heartbeat, Lsn, Numeric, Row, RowChange, TableChange, TableName, TenantId,
+    Commit, Heartbeat, Lsn, Numeric, Row, RowChange, TableChange, TableName, TableReset, TenantId,
     TransactionSnapshot, Value, Xid,
 };
 
@@ -24,6 +24,13 @@ pub enum ChangeRecord {
         change: TableChange,
         /// Whether more of this transaction for this table follows.
         part: Part,
+    },
+    /// Nobody knows what a transaction did to a table that all tenants share. In every partition.
+    Reset {
+        /// The transaction.
+        commit: Commit,
+        /// The table.
+        reset: TableReset,
     },
     /// How far the stream has come; for a whole partition.
     Heartbeat(Heartbeat),
@@ -66,6 +73,12 @@ impl ChangeRecord {
                 write_heartbeat(&mut out, heartbeat);
             }
             Self::Gap => out.byte(3),
+            Self::Reset { commit, reset } => {
+                out.byte(4);
+                write_commit(&mut out, commit);
+                out.text(reset.table.as_str());
+                out.int64(reset.schema);
+            }
         }
         out.finish()
     }
@@ -88,6 +101,14 @@ impl ChangeRecord {
             3 => {
                 input.end()?;
                 return Ok(Self::Gap);
+            }
+            4 => {
+                let commit = read_commit(&mut input)?;
+                let table = input.text("the table", |text| TableName::parse(text).ok())?;
+                let schema = input.int64()?;
+                input.end()?;
+                let reset = TableReset { table, schema };
+                return Ok(Self::Reset { commit, reset });
             }
             _ => return Err(RecordError::Invalid("the kind")),
         };

@@ -147,7 +147,7 @@ impl Config {
             database: seams::database(settings)?,
             database_shown: seams::database_shown(settings),
             roles: seams::roles(settings)?,
-            tenancy,
+            tenancy: tenancy.clone(),
             auth,
             shards: settings.count(Key::Shards)?,
             partitions: bounded(settings.number(Key::Partitions)?),
@@ -157,7 +157,7 @@ impl Config {
             engines: seams::engines(settings)?,
             drain: Duration::from_secs(settings.number(Key::DrainSeconds)?),
             log: log(settings)?,
-            demo: demo(settings, tenancy)?,
+            demo: demo(settings, &tenancy)?,
         };
         seams::refuse_what_does_not_go_together(settings, &config)?;
         Ok(config)
@@ -226,7 +226,7 @@ fn jwt(settings: &Settings) -> Result<JwtConfig, ConfigError> {
     Ok(jwt)
 }
 
-fn demo(settings: &Settings, tenancy: Tenancy) -> Result<Option<DemoSettings>, ConfigError> {
+fn demo(settings: &Settings, tenancy: &Tenancy) -> Result<Option<DemoSettings>, ConfigError> {
     let paces = [
         ("steady", DemoPace::Steady),
         ("bursty", DemoPace::Bursty),
@@ -237,7 +237,7 @@ fn demo(settings: &Settings, tenancy: Tenancy) -> Result<Option<DemoSettings>, C
         orders: bounded(settings.number(Key::DemoOrders)?),
     };
     let is_wanted = settings.choice(Key::Demo, &[("true", true), ("false", false)])?;
-    if is_wanted && tenancy == Tenancy::Single {
+    if is_wanted && *tenancy != Tenancy::Prefix {
         let why = "but the demo's tables are a tenant's: it goes with tenancy prefix only";
         return Err(settings.conflict(Key::Demo, why));
     }

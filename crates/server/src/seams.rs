@@ -212,7 +212,7 @@ async fn sqlite(config: &Config, file: &Path) -> Result<Arc<dyn Database>, Failu
     let sqlite = SqliteConfig {
         readers: config.sqlite_readers,
         statement_timeout: config.sqlite_timeout,
-        ..SqliteConfig::new(file, config.tenancy)
+        ..SqliteConfig::new(file, config.tenancy.clone())
     };
     let opened = tokio::task::spawn_blocking(|| SqliteDatabase::open(sqlite)).await;
     let opened = opened.map_err(|error| {

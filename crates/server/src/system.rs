@@ -307,7 +307,7 @@ fn gateway_config(config: &Config, site: Site) -> GatewayConfig {
         shard_count: config.shards,
         gateway_id: StdRng::from_os_rng().random(),
         auth: config.auth.clone(),
-        tenancy: config.tenancy,
+        tenancy: config.tenancy.clone(),
         subscription_limit: LimitRule {
             default: LimitRule::SUBSCRIPTION
                 .default

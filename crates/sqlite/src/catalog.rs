@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 use tidegate_core::{
-    Column, ColumnType, CommandError, KeyPromise, KeySpec, TableInfo, TableName, TableSchema,
-    Tenancy, TenantId, Value,
+    Column, ColumnType, CommandError, KeyPromise, KeySpec, Owner, TableInfo, TableName,
+    TableSchema, Tenancy, TenantId, Value,
 };
 
 use crate::declared::column_type;
@@ -21,8 +21,10 @@ pub(crate) const OWN_PREFIX: &str = "_tidegate_";
 pub(crate) const COLUMNS_MAX: usize = 1_900;
 
 /// Everything that is known about the tables, until the file's schema changes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Catalog {
+    /// How tables, or their rows, are found to be a tenant's.
+    pub(crate) tenancy: Tenancy,
     /// `PRAGMA schema_version` that it was read at.
     pub(crate) version: i64,
     /// By physical name. Tables of nobody, and our own, are not among them.
@@ -113,21 +115,32 @@ impl Table {
 }
 
 impl Catalog {
+    /// One that knows of nothing yet.
+    pub(crate) fn empty(tenancy: Tenancy) -> Self {
+        Self {
+            tenancy,
+            version: 0,
+            tables: BTreeMap::new(),
+            live: BTreeSet::new(),
+            sources: HashMap::new(),
+        }
+    }
+
     /// A tenant's table.
     pub(crate) fn table(
         &self,
-        tenancy: Tenancy,
         tenant: &TenantId,
         table: &TableName,
     ) -> Result<&Arc<Table>, CommandError> {
         let unknown = || CommandError::UnknownTable(format!("there is no table {table}"));
-        let physical = tenancy.physical(tenant, table).map_err(|_| unknown())?;
+        let physical = self.tenancy.physical(tenant, table);
+        let physical = physical.map_err(|_| unknown())?;
         self.tables.get(&physical).ok_or_else(unknown)
     }
 
     /// All tables of a tenant.
-    pub(crate) fn tables_of(&self, tenancy: Tenancy, tenant: &TenantId) -> Vec<TableInfo> {
-        let Ok(owner) = tenancy.admit(tenant) else {
+    pub(crate) fn tables_of(&self, tenant: &TenantId) -> Vec<TableInfo> {
+        let Ok(owner) = self.tenancy.admit(tenant) else {
             return Vec::new();
         };
         let tables = self.tables.values();
@@ -145,7 +158,7 @@ pub(crate) fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
 /// Reads all tables. Call it in a transaction.
 pub(crate) fn read_tables(
     connection: &Connection,
-    tenancy: Tenancy,
+    tenancy: &Tenancy,
 ) -> Result<BTreeMap<String, Arc<Table>>, Failure> {
     let mut statement = connection.prepare_cached(
         "SELECT name, type, wr FROM pragma_table_list \
@@ -165,9 +178,10 @@ pub(crate) fn read_tables(
         if physical.starts_with("sqlite_") || physical.starts_with(OWN_PREFIX) {
             continue;
         }
-        let Some(owner) = tenancy.logical(&physical) else {
+        let Some((Owner::Tenant(tenant), name)) = tenancy.logical("main", &physical) else {
             continue;
         };
+        let owner = (tenant, name);
         let kind = match kind.as_str() {
             "view" => TableKind::View,
             "virtual" => TableKind::Virtual,

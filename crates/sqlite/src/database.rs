@@ -50,7 +50,7 @@ impl SqliteDatabase {
         let timed = connect(&config, Access::Write).map_err(failed)?;
         check_file(&config, &timed.connection)?;
         in_write_transaction(&timed, |timed| prepare(&timed.connection)).map_err(failed)?;
-        let (writer, catalog) = Writer::new(timed, config.tenancy).map_err(failed)?;
+        let (writer, catalog) = Writer::new(timed, config.tenancy.clone()).map_err(failed)?;
         let (readers, mut threads) = Readers::start(&config, catalog.clone()).map_err(failed)?;
         let (handle, jobs) = WriterHandle::channel();
         let thread = thread::Builder::new()

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
-use tidegate_core::Tenancy;
 use tidegate_sql::quoted;
 
 use crate::capture::{
@@ -56,13 +55,9 @@ pub(crate) fn prepare(connection: &Connection) -> Result<(), Failure> {
 }
 
 /// Compares tables with triggers, repairs what differs, and gives the catalog. `before` is the
-/// catalog until now, whose sources stay readable.
-pub(crate) fn install(
-    connection: &Connection,
-    tenancy: Tenancy,
-    before: &Catalog,
-) -> Result<Installed, Failure> {
-    let mut tables = read_tables(connection, tenancy)?;
+/// catalog until now, whose tenancy goes on and whose sources stay readable.
+pub(crate) fn install(connection: &Connection, before: &Catalog) -> Result<Installed, Failure> {
+    let mut tables = read_tables(connection, &before.tenancy)?;
     let captured: Vec<Arc<Table>> = tables
         .values()
         .filter(|table| table.refusal.is_none())
@@ -95,6 +90,7 @@ pub(crate) fn install(
     let (sources, changed) = (file.sources, file.changed);
     Ok(Installed {
         catalog: Catalog {
+            tenancy: before.tenancy.clone(),
             version: schema_version(connection)?,
             tables,
             live,

@@ -14,7 +14,6 @@ use crate::connect::{Access, Timed, connect};
 use crate::error::Failure;
 use crate::reads::{Reading, reading};
 use crate::relay::closing;
-use tidegate_core::Tenancy;
 use tidegate_ports::DatabaseError;
 
 /// Reads that may wait; beyond it, callers wait to put theirs in.
@@ -27,7 +26,6 @@ type Queue = Arc<Mutex<mpsc::Receiver<Job>>>;
 pub(crate) struct Readers {
     jobs: mpsc::Sender<Job>,
     catalog: watch::Receiver<Arc<Catalog>>,
-    tenancy: Tenancy,
 }
 
 impl Readers {
@@ -52,7 +50,6 @@ impl Readers {
         let readers = Self {
             jobs: sender,
             catalog,
-            tenancy: config.tenancy,
         };
         Ok((readers, threads))
     }
@@ -64,13 +61,12 @@ impl Readers {
     ) -> Result<Result<T, Failure>, DatabaseError> {
         let (reply, answer) = oneshot::channel();
         let catalog = Arc::clone(&self.catalog.borrow());
-        let tenancy = self.tenancy;
         let job: Job = Box::new(move |timed| {
             // Nobody waits any more: under load this makes room for those who do.
             if reply.is_closed() {
                 return;
             }
-            let result = timed.run(|connection| reading(connection, &catalog, tenancy, work));
+            let result = timed.run(|connection| reading(connection, &catalog, work));
             // The caller may have given up.
             let _ = reply.send(result);
         });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, params_from_iter};
 use tidegate_core::{
     Command, CommandError, Fence, Filter, KeyPromise, KeySpec, LimitRule, Lsn, Outcome, Query,
-    QuerySpec, Reply, Row, Selection, TableName, TableSchema, Tenancy, TenantId,
+    QuerySpec, Reply, Row, Selection, TableName, TableSchema, TenantId,
 };
 use tidegate_ports::{Snapshot, SnapshotRequest};
 use tidegate_sql::{Dialect, Statement, Window, select, select_by_key};
@@ -25,7 +25,6 @@ pub(crate) const ROWS_BYTES_MAX: usize = 64 << 20;
 pub(crate) struct Reading<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) catalog: &'a Catalog,
-    pub(crate) tenancy: Tenancy,
     pub(crate) lsn: Lsn,
 }
 
@@ -33,7 +32,6 @@ pub(crate) struct Reading<'a> {
 pub(crate) fn reading<T>(
     connection: &Connection,
     catalog: &Catalog,
-    tenancy: Tenancy,
     work: impl FnOnce(&Reading<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     in_transaction(connection, |connection| {
@@ -44,7 +42,6 @@ pub(crate) fn reading<T>(
         work(&Reading {
             connection,
             catalog,
-            tenancy,
             lsn,
         })
     })
@@ -56,7 +53,7 @@ impl Reading<'_> {
         tenant: &TenantId,
         name: &TableName,
     ) -> Result<&Arc<Table>, CommandError> {
-        self.catalog.table(self.tenancy, tenant, name)
+        self.catalog.table(tenant, name)
     }
 
     /// The first rows of a query, with what they contain.
@@ -101,9 +98,7 @@ impl Reading<'_> {
                 let filter = filter_of(table, aggregation.filter.as_ref())?;
                 Outcome::Aggregates(aggregate(self.connection, table, aggregation, &filter)?)
             }
-            ReadCommand::ListTables => {
-                Outcome::Tables(self.catalog.tables_of(self.tenancy, tenant))
-            }
+            ReadCommand::ListTables => Outcome::Tables(self.catalog.tables_of(tenant)),
         };
         Ok(Reply { outcome, lsn: None })
     }

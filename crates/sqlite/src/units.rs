@@ -113,7 +113,11 @@ impl Units {
             xid: Xid::default(),
             committed_at_micros: at_micros,
         };
-        self.done.push(Transaction { commit, tables });
+        self.done.push(Transaction {
+            commit,
+            tables,
+            resets: Vec::new(),
+        });
     }
 
     fn change(&mut self, source: &Source, change: RowChange, bytes: usize) {

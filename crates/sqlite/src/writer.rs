@@ -134,7 +134,6 @@ impl WriterHandle {
 /// The thread's state.
 pub(crate) struct Writer {
     timed: Timed,
-    tenancy: Tenancy,
     catalog: watch::Sender<Arc<Catalog>>,
     wake: Option<SyncSender<()>>,
     trim_to: u64,
@@ -147,10 +146,9 @@ impl Writer {
         timed: Timed,
         tenancy: Tenancy,
     ) -> Result<(Self, watch::Receiver<Arc<Catalog>>), Failure> {
-        let (catalog, receiver) = watch::channel(Arc::new(Catalog::default()));
+        let (catalog, receiver) = watch::channel(Arc::new(Catalog::empty(tenancy)));
         let mut writer = Self {
             timed,
-            tenancy,
             catalog,
             wake: None,
             trim_to: 0,
@@ -261,13 +259,12 @@ impl Writer {
 
     /// One transaction with all the commands. An error means that nothing of it happened.
     fn attempt(&mut self, group: &[Execute]) -> Result<Vec<Result<Reply, Failure>>, Failure> {
-        let tenancy = self.tenancy;
         let before = Arc::clone(&self.catalog.borrow());
         let (results, catalog) = in_write_transaction(&self.timed, |timed| {
-            let mut catalog = current(&timed.connection, tenancy, before)?;
+            let mut catalog = current(&timed.connection, before)?;
             let mut results = Vec::with_capacity(group.len());
             for job in group {
-                let result = timed.run(|connection| one(connection, tenancy, &mut catalog, job));
+                let result = timed.run(|connection| one(connection, &mut catalog, job));
                 // Some errors end the whole transaction, not only the statement.
                 if timed.connection.is_autocommit() {
                     return Err(result.err().unwrap_or(Failure::Stale));
@@ -282,10 +279,8 @@ impl Writer {
 
     fn refresh(&mut self) -> Result<(), Failure> {
         let before = Arc::clone(&self.catalog.borrow());
-        let tenancy = self.tenancy;
-        let catalog = in_write_transaction(&self.timed, |timed| {
-            current(&timed.connection, tenancy, before)
-        })?;
+        let catalog =
+            in_write_transaction(&self.timed, |timed| current(&timed.connection, before))?;
         self.catalog.send_replace(catalog);
         self.wake_relay();
         Ok(())
@@ -353,16 +348,12 @@ pub(crate) fn in_write_transaction<T>(
 }
 
 /// The catalog as of the current transaction.
-fn current(
-    connection: &Connection,
-    tenancy: Tenancy,
-    catalog: Arc<Catalog>,
-) -> Result<Arc<Catalog>, Failure> {
+fn current(connection: &Connection, catalog: Arc<Catalog>) -> Result<Arc<Catalog>, Failure> {
     if schema_version(connection)? == catalog.version {
         return Ok(catalog);
     }
     marked(connection, |connection| {
-        let installed = install(connection, tenancy, &catalog)?;
+        let installed = install(connection, &catalog)?;
         Ok((Arc::new(installed.catalog), installed.changed))
     })
     .map(|(catalog, _)| catalog)
@@ -371,7 +362,6 @@ fn current(
 /// One command in a savepoint, between marks.
 fn one(
     connection: &Connection,
-    tenancy: Tenancy,
     catalog: &mut Arc<Catalog>,
     job: &Execute,
 ) -> Result<Reply, Failure> {
@@ -380,13 +370,12 @@ fn one(
         let writing = Writing {
             connection,
             catalog: &tables,
-            tenancy,
         };
         Ok(match writing.execute(&job.tenant, &job.command)? {
             Written::Changed(outcome) => ((outcome, None), true),
             Written::Nothing(outcome) => ((outcome, None), false),
             Written::Tables(outcome) => {
-                let installed = install(connection, tenancy, &tables)?;
+                let installed = install(connection, &tables)?;
                 ((outcome, Some(installed.catalog)), true)
             }
         })

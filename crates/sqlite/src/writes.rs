@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, ErrorCode, ffi, params_from_iter};
 use tidegate_core::{
     Command, CommandError, Literal, Numeric, Outcome, QueryError, Row, TableDefinition, TableName,
-    Tenancy, TenantId, Value,
+    TenantId, Value,
 };
 use tidegate_sql::{Dialect, Statement, create_table, delete, insert, select_by_key, update};
 
@@ -28,7 +28,6 @@ pub(crate) enum Written {
 pub(crate) struct Writing<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) catalog: &'a Catalog,
-    pub(crate) tenancy: Tenancy,
 }
 
 impl Writing<'_> {
@@ -68,7 +67,7 @@ impl Writing<'_> {
     }
 
     fn writable(&self, tenant: &TenantId, name: &TableName) -> Result<&Arc<Table>, CommandError> {
-        let table = self.catalog.table(self.tenancy, tenant, name)?;
+        let table = self.catalog.table(tenant, name)?;
         let what = match table.kind {
             TableKind::Table => return Ok(table),
             TableKind::View => "view",
@@ -155,6 +154,7 @@ impl Writing<'_> {
     ) -> Result<Written, Failure> {
         let bad = |why: String| CommandError::BadCommand(why);
         let physical = self
+            .catalog
             .tenancy
             .physical(tenant, name)
             .map_err(|why| bad(why.to_string()))?;

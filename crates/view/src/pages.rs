@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use tidegate_core::{Commit, Heartbeat, Lsn, Query, Row, TableChange, TableName, TenantId};
 
 use crate::effect::{Effect, PageId, Seed, SeedRequest};
-use crate::recent::{Reach, Recent, Streamed};
+use crate::recent::{Deed, Reach, Recent, Streamed};
 use crate::table_pages::{TablePages, Turn};
 
 /// What pages may take up.
@@ -178,8 +178,42 @@ impl Pages {
 
     /// Applies one transaction's change of one table.
     pub fn apply(&mut self, commit: Commit, change: TableChange, effects: &mut Vec<Effect>) {
-        if commit.lsn <= self.passed {
+        if !self.begin(&commit, effects) {
             return;
+        }
+        let key = (change.tenant.clone(), change.table.clone());
+        let deed = Deed::Change(Arc::new(change));
+        let streamed = Streamed { commit, deed };
+        self.recent.record(streamed.clone());
+        let recent = &self.recent;
+        for table in self.names.get(&key).into_iter().flatten() {
+            if let Some(pages) = self.tables[*table as usize].as_mut() {
+                pages.apply(&streamed, &mut Turn { recent, effects });
+            }
+        }
+    }
+
+    /// Reads the pages of a table again, whoever's they are: nobody knows what a transaction did to
+    /// it. In stream order with [`Pages::apply`].
+    pub fn reset(&mut self, commit: Commit, table: &TableName, effects: &mut Vec<Effect>) {
+        if !self.begin(&commit, effects) {
+            return;
+        }
+        let deed = Deed::Reset(table.clone());
+        let streamed = Streamed { commit, deed };
+        self.recent.record(streamed.clone());
+        let recent = &self.recent;
+        for pages in self.tables.iter_mut().flatten() {
+            if pages.table() == table {
+                pages.apply(&streamed, &mut Turn { recent, effects });
+            }
+        }
+    }
+
+    /// Notes that a transaction is being applied; says whether it is a new one.
+    fn begin(&mut self, commit: &Commit, effects: &mut Vec<Effect>) -> bool {
+        if commit.lsn <= self.passed {
+            return false;
         }
         // Other tables may yet have a part in this transaction; the one before it is done. Nothing
         // is said of the positions in between: the stream may report several commits as one, at the
@@ -188,19 +222,7 @@ impl Pages {
             let done = std::mem::replace(&mut self.applying, commit.lsn);
             self.pass(done, effects);
         }
-        let change = Arc::new(change);
-        let streamed = Streamed { commit, change };
-        let key = (
-            streamed.change.tenant.clone(),
-            streamed.change.table.clone(),
-        );
-        self.recent.record(streamed.clone());
-        let recent = &self.recent;
-        for table in self.names.get(&key).into_iter().flatten() {
-            if let Some(pages) = self.tables[*table as usize].as_mut() {
-                pages.apply(&streamed, &mut Turn { recent, effects });
-            }
-        }
+        true
     }
 
     /// Notes how far the stream has come, and what is visible by now.

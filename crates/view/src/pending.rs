@@ -13,8 +13,8 @@ use std::sync::Arc;
 use tidegate_core::{Commit, Lsn, TableSchema, TenantId};
 
 use crate::effect::PageId;
-use crate::net::{NetChange, net_changes};
-use crate::recent::{Recent, Streamed};
+use crate::net::NetChange;
+use crate::recent::Recent;
 
 /// Entries below which trimming is not worth a walk over the pages.
 const TRIM_MIN: usize = 1_024;
@@ -90,9 +90,8 @@ impl Pending {
         let table = schema.table();
         if self.reads == 0 {
             self.clear_log();
-            for Streamed { commit, change } in recent.of(tenant, table) {
-                let net = net_changes(schema, change).map(Arc::from);
-                self.push(*commit, net);
+            for streamed in recent.of(tenant, table) {
+                self.push(streamed.commit, streamed.net(schema));
             }
         }
         self.reads += 1;

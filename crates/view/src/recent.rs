@@ -10,22 +10,50 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tidegate_core::{Commit, Fence, Heartbeat, Lsn, TableChange, TableName, TenantId, Xid};
+use tidegate_core::{
+    Commit, Fence, Heartbeat, Lsn, TableChange, TableName, TableSchema, TenantId, Xid,
+};
 
-/// One transaction's change of one table.
+use crate::net::{NetChange, net_changes};
+
+/// What one transaction did to one table.
 #[derive(Debug, Clone)]
 pub(crate) struct Streamed {
     pub(crate) commit: Commit,
-    pub(crate) change: Arc<TableChange>,
+    pub(crate) deed: Deed,
+}
+
+/// See [`Streamed`].
+#[derive(Debug, Clone)]
+pub(crate) enum Deed {
+    /// To the rows of one tenant.
+    Change(Arc<TableChange>),
+    /// To all tenants' rows, nobody knows what.
+    Reset(TableName),
 }
 
 impl Streamed {
     /// What it counts for against a bound.
     pub(crate) fn weight(&self) -> usize {
-        self.change
-            .rows
-            .as_ref()
-            .map_or(1, |rows| rows.len().max(1))
+        match &self.deed {
+            Deed::Change(change) => change.rows.as_ref().map_or(1, |rows| rows.len().max(1)),
+            Deed::Reset(_) => 1,
+        }
+    }
+
+    /// What it left of each row; `None` when that cannot be said.
+    pub(crate) fn net(&self, schema: &TableSchema) -> Option<Arc<[NetChange]>> {
+        match &self.deed {
+            Deed::Change(change) => net_changes(schema, change).map(Arc::from),
+            Deed::Reset(_) => None,
+        }
+    }
+
+    fn concerns(&self, tenant: &TenantId, table: &TableName) -> bool {
+        match &self.deed {
+            Deed::Change(change) => change.table == *table && change.tenant == *tenant,
+            Deed::Reset(of) => of == table,
+        }
     }
 }
 
@@ -129,15 +157,14 @@ impl Recent {
         }
     }
 
-    /// Those of one table, in commit order.
+    /// Those of one tenant's table, in commit order.
     pub(crate) fn of(
         &self,
         tenant: &TenantId,
         table: &TableName,
     ) -> impl Iterator<Item = &Streamed> {
-        self.streamed.iter().filter(move |streamed| {
-            streamed.change.table == *table && streamed.change.tenant == *tenant
-        })
+        let concerns = move |streamed: &&Streamed| streamed.concerns(tenant, table);
+        self.streamed.iter().filter(concerns)
     }
 
     /// Forgets everything: the stream was broken off, and what follows is a new one. A snapshot
@@ -167,8 +194,8 @@ mod tests {
             schema: 1,
             rows: Some(Vec::new()),
         };
-        let change = Arc::new(change);
-        Streamed { commit, change }
+        let deed = Deed::Change(Arc::new(change));
+        Streamed { commit, deed }
     }
 
     fn heartbeat(lsn: u64, visible: Option<(u64, u64, &[u64])>) -> Heartbeat {
@@ -223,7 +250,7 @@ mod tests {
         assert_eq!(recent.reach(), Reach::Whole);
     }
 
-    /// A table is given its own changes only.
+    /// A table is given its own changes only, and those that concern all tenants.
     #[test]
     fn tables_are_told_apart() {
         let mut recent = Recent::new(100);
@@ -234,5 +261,15 @@ mod tests {
         assert_eq!(recent.of(&tenant, &table).count(), 1);
         let other = TenantId::parse("other").expect("valid");
         assert_eq!(recent.of(&other, &table).count(), 0);
+        let reset = Deed::Reset(table.clone());
+        let streamed = streamed(30, 3, "orders");
+        recent.record(Streamed {
+            deed: reset,
+            ..streamed
+        });
+        assert_eq!(recent.of(&tenant, &table).count(), 2);
+        assert_eq!(recent.of(&other, &table).count(), 1);
+        let orders = TableName::parse("orders").expect("valid");
+        assert_eq!(recent.of(&other, &orders).count(), 0);
     }
 }

@@ -8,7 +8,7 @@ use tidegate_core::{Commit, Lsn, PageChange, Query, Row, TableName, TableSchema,
 use crate::effect::{Effect, PageId, Seed, SeedRequest};
 use crate::index::PredicateIndex;
 use crate::members::Members;
-use crate::net::{NetChange, net_changes};
+use crate::net::NetChange;
 use crate::page::{Before, Content, Page, Reading, Seeded, Touch, agree};
 use crate::pages::Counts;
 use crate::pending::{Pending, Waiting};
@@ -256,7 +256,7 @@ impl TablePages {
         }
         self.applied = commit.lsn;
         self.position = self.position.max(commit.lsn);
-        let net = net_changes(&self.schema, &streamed.change).map(Arc::from);
+        let net = streamed.net(&self.schema);
         self.keep(commit, net.as_ref(), turn);
         match net {
             Some(changes) => self.apply_net(&commit, &changes, turn),

@@ -31,7 +31,7 @@ fn jwt() -> JwtConfig {
 
 /// The tenant and user, or the status of the refusal.
 fn check(auth: &Auth, headers: &HeaderMap, query: Option<&str>) -> Result<(String, String), u16> {
-    auth.authenticate(headers, query, Tenancy::Prefix)
+    auth.authenticate(headers, query, &Tenancy::Prefix)
         .map(|(principal, _)| (principal.tenant.to_string(), principal.user.to_string()))
         .map_err(|refusal| refusal.status)
 }
@@ -116,7 +116,7 @@ fn a_token_names_its_bearer() {
     let offered = format!("tidegate, bearer.{token}");
     let browser = headers(&[("sec-websocket-protocol", &offered)]);
     let (principal, subprotocol) = auth
-        .authenticate(&browser, None, Tenancy::Prefix)
+        .authenticate(&browser, None, &Tenancy::Prefix)
         .expect("it is valid");
     assert_eq!(
         (principal.expires_at, subprotocol),

@@ -4,10 +4,17 @@
 use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use tidegate_core::Tenancy;
+use tidegate_core::{Owner, Tenancy};
 
 use super::*;
 use crate::catalog::RawTable;
+
+fn owned(name: &str) -> (TenantId, TableName) {
+    match Tenancy::Single.logical("public", name) {
+        Some((Owner::Tenant(tenant), table)) => (tenant, table),
+        other => panic!("everything is ours: {other:?}"),
+    }
+}
 
 fn table(name: &str) -> Arc<Table> {
     let column = |number: u32, name: &str, oid: u32| {
@@ -25,7 +32,7 @@ fn table(name: &str) -> Arc<Table> {
             "via_root": true}}"#
     );
     let raw: RawTable = serde_json::from_str(&json).expect("as the catalog gives it");
-    let (tenant, table) = Tenancy::Single.logical(name).expect("everything is ours");
+    let (tenant, table) = owned(name);
     Arc::new(Table::from_raw(raw, "public", tenant, table))
 }
 
@@ -196,7 +203,7 @@ fn shapes_must_agree() {
 fn resets_ride_on_the_next_transaction() {
     let mut assembler = assembler();
     for name in ["two", "four"] {
-        let (tenant, table) = Tenancy::Single.logical(name).expect("everything is ours");
+        let (tenant, table) = owned(name);
         assembler.reset_next(tenant, table);
     }
     let done = committed(&mut assembler, vec![BEGIN, insert(2, "1"), commit(9)]);

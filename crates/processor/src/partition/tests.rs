@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tidegate_core::{
     Column, ColumnType, Fence, Heartbeat, Literal, ModifierSpec, Operator, QueryHash, QuerySpec,
-    RowChange, Value, Xid,
+    RowChange, TableReset, Value, Xid,
 };
 use tidegate_protocol::Part;
 
@@ -393,6 +393,37 @@ fn a_gap_is_read_over() {
         panic!("a diff: {after:?}")
     };
     assert_eq!(diff.position, at(1, 1));
+}
+
+/// A reset of a table of all tenants has its pages read again; with another schema they are opened
+/// anew. Other tables' pages stay.
+#[test]
+fn a_reset_for_all_is_read_over() {
+    let reset = |bench: &mut Bench, lsn, name: &str, schema| {
+        let commit = Commit {
+            lsn: Lsn::new(lsn),
+            xid: Xid::default(),
+            committed_at_micros: 0,
+        };
+        let table = TableName::parse(name).expect("valid");
+        let reset = TableReset { table, schema };
+        let mut effects = Effects::default();
+        let record = ChangeRecord::Reset { commit, reset };
+        bench.owner.change(record, &mut effects);
+        effects
+    };
+    let mut bench = Bench::open();
+    let same = schema(&[]).fingerprint();
+    assert!(reset(&mut bench, 11, "other", same).asks.is_empty());
+    let request = seed_request(&reset(&mut bench, 12, table().as_str(), same));
+    bench.heartbeat(12);
+    let after = bench.seed(request, vec![row(1, 1)], 12);
+    let [PageRecord::Diff(diff)] = &published(&after)[..] else {
+        panic!("a diff: {after:?}")
+    };
+    assert_eq!(diff.position, at(1, 1));
+    let asked = reset(&mut bench, 13, table().as_str(), 0);
+    assert!(matches!(asked.asks[..], [(_, Ask::Describe { .. })]));
 }
 
 /// A page that waits for rows is repeated as it was published, at the commit it was right at: a

@@ -15,6 +15,10 @@ fn record() -> impl Strategy<Value = ChangeRecord> {
             ChangeRecord::Changes { commit, change, part }
         }),
         1 => heartbeat().prop_map(ChangeRecord::Heartbeat),
+        1 => (commit(), table_change()).prop_map(|(commit, change)| {
+            let (table, schema) = (change.table, change.schema);
+            ChangeRecord::Reset { commit, reset: TableReset { table, schema } }
+        }),
     ]
 }
 

@@ -67,7 +67,7 @@ impl Settings {
     }
 
     /// The word's choice.
-    pub(super) fn choice<T: Copy>(
+    pub(super) fn choice<T: Clone>(
         &self,
         key: Key,
         choices: &[(&str, T)],
@@ -75,7 +75,7 @@ impl Settings {
         let text = self.text(key);
         let found = choices.iter().find(|(word, _)| *word == text);
         found
-            .map(|(_, choice)| *choice)
+            .map(|(_, choice)| choice.clone())
             .ok_or_else(|| self.refused(key))
     }
 

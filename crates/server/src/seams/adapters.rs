@@ -95,6 +95,6 @@ pub(super) fn make_postgres(
         slot_prefix: engines.postgres_slot.clone(),
         connections: engines.postgres_connections,
         statement_timeout: engines.postgres_timeout,
-        ..PostgresConfig::new(address.url(), config.tenancy)
+        ..PostgresConfig::new(address.url(), config.tenancy.clone())
     })
 }

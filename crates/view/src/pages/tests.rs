@@ -219,6 +219,36 @@ fn late_answers_do_nothing() {
     assert_eq!(fixture.pages.counts(), Counts::default());
 }
 
+/// What concerns all tenants concerns a page of each: it is read again, also when it is opened only
+/// after that but before the reset can be seen.
+#[test]
+fn a_reset_concerns_every_tenant() {
+    let mut fixture = Fixture::new();
+    let page = fixture.open(3, &[(1, 10)]);
+    let commit = Commit {
+        lsn: Lsn::new(20),
+        xid: Xid::new(20),
+        committed_at_micros: 0,
+    };
+    fixture.effects.clear();
+    let table = fixture.schema.table().clone();
+    fixture.pages.reset(commit, &table, &mut fixture.effects);
+    let again = fixture.request();
+    assert_eq!(again.page, page);
+    fixture.seed(again, 20, &[]);
+    fixture.heartbeat(20);
+    assert_eq!(fixture.ids(page), ids(&[]));
+
+    let mut late = Fixture::new();
+    late.pages.reset(commit, &table, &mut late.effects);
+    let first = late.register(3);
+    late.seed(first, 19, &[(1, 10)]);
+    late.heartbeat(20);
+    let second = late.request();
+    late.seed(second, 20, &[]);
+    assert_eq!(late.ids(second.page), ids(&[]), "not the rows from before");
+}
+
 /// A page that runs low is refilled before it comes up short, and its slack grows when that happens
 /// again soon.
 #[test]
