@@ -6,21 +6,44 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tidegate_core::Partition;
-use tidegate_ports::{AssignedReader, Bus, BusEvent, BusReader, PortError, Record, Start, Topic};
+use tidegate_ports::{
+    AssignedReader, Batch, Bus, BusEvent, BusOffset, BusReader, Link, PortError, Record, Start,
+    Topic,
+};
+use tokio::sync::watch;
 
+use crate::broker::KafkaBroker;
 use crate::close::Closer;
-use crate::config::{KafkaConfig, Names};
+use crate::config::{KafkaConfig, Names, index};
 use crate::error;
-use crate::feed::{Feed, Place};
+use crate::feed::{Feed, Fetched, Place, Run};
 use crate::group::GroupReader;
+use crate::link::LinkWatch;
 use crate::producer::{self, Producer};
 use crate::topics;
+
+/// What the metrics call the bus's topics.
+pub(crate) const BUS_WORDS: [&str; 3] = ["changes", "control", "diffs"];
 
 /// What the parts of a bus share.
 pub(crate) struct Shared {
     pub(crate) config: Arc<KafkaConfig>,
     pub(crate) names: Names,
     pub(crate) closer: Closer,
+    pub(crate) link: LinkWatch,
+}
+
+impl Shared {
+    /// Within a runtime only.
+    pub(crate) fn new(config: KafkaConfig) -> Result<Self, PortError> {
+        let closer = Closer::new();
+        Ok(Self {
+            names: Names::new(&config.topic_prefix),
+            link: LinkWatch::start(&config, &closer)?,
+            config: Arc::new(config),
+            closer,
+        })
+    }
 }
 
 /// A [`Bus`] on a Kafka cluster.
@@ -48,16 +71,23 @@ impl KafkaBus {
     /// or our rights are not as they must be.
     pub async fn connect(config: KafkaConfig) -> Result<Self, PortError> {
         topics::ensure_topics(&config).await?;
-        let config = Arc::new(config);
-        let closer = Closer::new();
-        let producer = Producer::new(Arc::clone(&config), closer.clone())?;
-        let names = Names::new(&config.topic_prefix);
-        let shared = Arc::new(Shared {
-            config,
-            names,
-            closer,
-        });
+        let shared = Arc::new(Shared::new(config)?);
+        let producer = Producer::new(Arc::clone(&shared.config), shared.closer.clone())?;
         Ok(Self { shared, producer })
+    }
+
+    /// The topics by name of the same cluster.
+    ///
+    /// # Errors
+    /// `Rejected` when no client can be made.
+    pub fn broker(&self) -> Result<KafkaBroker, PortError> {
+        KafkaBroker::over(Arc::clone(&self.shared))
+    }
+
+    /// Whether the cluster can be reached: a loss is noticed within seconds.
+    #[must_use]
+    pub fn link(&self) -> watch::Receiver<Link> {
+        self.shared.link.link()
     }
 
     /// Waits until what was published is acknowledged and readers that were dropped have left their
@@ -117,8 +147,9 @@ impl Bus for KafkaBus {
         partitions: &[Partition],
         start: Start,
     ) -> Result<Box<dyn AssignedReader>, PortError> {
+        let names = self.shared.names.list();
         let mut reader = PlainReader {
-            feed: Feed::new(Arc::clone(&self.shared))?,
+            feed: Feed::new(Arc::clone(&self.shared), names, &BUS_WORDS)?,
             partition_count: self.partition_count(),
             topic,
             start,
@@ -150,7 +181,7 @@ struct PlainReader {
 #[async_trait]
 impl BusReader for PlainReader {
     async fn poll(&mut self) -> Result<BusEvent, PortError> {
-        self.feed.next().await.map(BusEvent::Records)
+        self.feed.next().await.map(records)
     }
 }
 
@@ -162,11 +193,11 @@ impl AssignedReader for PlainReader {
         }
         let wanted: BTreeSet<Partition> = partitions.iter().copied().collect();
         self.feed
-            .unassign(|place| !wanted.contains(&place.partition))?;
+            .unassign(|place| !wanted.contains(&Partition::new(place.partition)))?;
         self.partitions.retain(|held| wanted.contains(held));
         let new: Vec<_> = wanted.difference(&self.partitions).copied().collect();
-        let place = |&partition| {
-            let topic = self.topic;
+        let place = |partition: &Partition| {
+            let (topic, partition) = (index(self.topic), partition.get());
             (Place { topic, partition }, self.start)
         };
         let places: Vec<_> = new.iter().map(place).collect();
@@ -175,4 +206,21 @@ impl AssignedReader for PlainReader {
         self.partitions.extend(new);
         Ok(())
     }
+}
+
+/// What a reader of the bus is told of messages: there a record has a key and a value, be they
+/// empty.
+pub(crate) fn records(run: Run) -> BusEvent {
+    let partition = Partition::new(run.place.partition);
+    let record = |fetched: Fetched| Record {
+        partition,
+        key: fetched.message.key.unwrap_or_default(),
+        value: fetched.message.value.unwrap_or_default(),
+    };
+    BusEvent::Records(Batch {
+        topic: Topic::ALL[run.place.topic],
+        partition,
+        next: BusOffset(run.end.unsigned_abs()),
+        records: run.fetched.into_iter().map(record).collect(),
+    })
 }

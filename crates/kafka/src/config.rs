@@ -1,6 +1,7 @@
 //! What an operator may choose, and what that means in librdkafka's words.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -8,6 +9,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use tidegate_ports::{PortError, Topic};
 
 use crate::error;
+use crate::metrics::INTERVAL_MILLIS;
 
 /// What a record may take beside its key and value: headers of records and of batches.
 const RECORD_OVERHEAD: usize = 64 << 10;
@@ -16,7 +18,7 @@ const FETCH_BYTES_MAX: usize = 8 << 20;
 /// What a new producer needs to be known to the brokers, with some room.
 const PUBLISH_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// Settings on which the bus relies.
-const RESERVED: [&str; 14] = [
+const RESERVED: [&str; 15] = [
     "acks",
     "allow.auto.create.topics",
     "auto.offset.reset",
@@ -30,6 +32,7 @@ const RESERVED: [&str; 14] = [
     "message.timeout.ms",
     "partition.assignment.strategy",
     "request.required.acks",
+    "statistics.interval.ms",
     "transactional.id",
 ];
 
@@ -228,28 +231,46 @@ impl KafkaConfig {
         config
     }
 
-    pub(crate) fn producer(&self) -> ClientConfig {
+    /// The producer of the bus.
+    pub(crate) fn gapless_producer(&self) -> ClientConfig {
+        let mut config = self.producer();
+        config
+            .set("enable.gapless.guarantee", "true")
+            // Records expire one by one, and one that expires alone leaves a hole before its
+            // successors. They are given up together instead: see `producer`.
+            .set("message.timeout.ms", "0");
+        config
+    }
+
+    /// The producer of messages to topics by name. Each has its own fate.
+    pub(crate) fn message_producer(&self) -> ClientConfig {
+        let mut config = self.producer();
+        config
+            .set("message.timeout.ms", millis(self.publish_timeout))
+            // A topic that no broker knows is refused after so long. The default, 30 s, would make
+            // an answer to a process that is gone wait longer than anybody does for it.
+            .set("topic.metadata.propagation.max.ms", "2000");
+        config
+    }
+
+    fn producer(&self) -> ClientConfig {
         let mut config = self.client();
         let linger = self.linger.as_secs_f64() * 1_000.0;
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            .set("enable.gapless.guarantee", "true")
-            // Records expire one by one, and one that expires alone leaves a hole before its
-            // successors. They are given up together instead: see `producer`.
-            .set("message.timeout.ms", "0")
+            .set("statistics.interval.ms", INTERVAL_MILLIS)
             .set("queue.buffering.max.ms", linger.to_string())
             .set("queue.buffering.max.kbytes", kbytes(self.queue_bytes_max));
         config
     }
 
-    /// A consumer that never commits. librdkafka wants a group's name even of one without a group.
-    pub(crate) fn consumer(&self, group: Option<&str>) -> ClientConfig {
+    /// A consumer that commits nothing by itself.
+    pub(crate) fn consumer(&self, group: &str) -> ClientConfig {
         let fetch_bytes_max = FETCH_BYTES_MAX.max(self.message_bytes_max());
-        let group_id = format!("{}{}", self.topic_prefix, group.unwrap_or("reader"));
         let mut config = self.client();
         config
-            .set("group.id", group_id)
+            .set("group.id", group)
             .set("group.protocol", "classic")
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", millis(self.session_timeout))
@@ -292,9 +313,18 @@ impl fmt::Debug for KafkaConfig {
     }
 }
 
-/// The topics' names on the brokers.
+/// The names of the bus's topics on the brokers.
 #[derive(Debug, Clone)]
 pub(crate) struct Names([String; 3]);
+
+/// A topic's place in the list of [`Names::list`].
+pub(crate) const fn index(topic: Topic) -> usize {
+    match topic {
+        Topic::Changes => 0,
+        Topic::Control => 1,
+        Topic::Diffs => 2,
+    }
+}
 
 impl Names {
     pub(crate) fn new(prefix: &str) -> Self {
@@ -306,18 +336,17 @@ impl Names {
     }
 
     pub(crate) fn of(&self, topic: Topic) -> &str {
-        let [changes, control, diffs] = &self.0;
-        match topic {
-            Topic::Changes => changes,
-            Topic::Control => control,
-            Topic::Diffs => diffs,
-        }
+        &self.0[index(topic)]
     }
 
-    pub(crate) fn topic(&self, name: &str) -> Option<Topic> {
-        Topic::ALL.into_iter().find(|topic| self.of(*topic) == name)
+    /// In the order of [`Topic::ALL`].
+    pub(crate) fn list(&self) -> TopicNames {
+        self.0.clone().into()
     }
 }
+
+/// What a reader calls the topics it reads: by their place in this list.
+pub(crate) type TopicNames = Arc<[String]>;
 
 #[cfg(test)]
 mod tests {
@@ -366,7 +395,7 @@ mod tests {
         let names = Names::new(&KafkaConfig::new("").topic_prefix);
         for topic in Topic::ALL {
             assert_eq!(names.of(topic), topic.name());
-            assert_eq!(names.topic(topic.name()), Some(topic));
+            assert_eq!(Topic::ALL[index(topic)], topic);
         }
     }
 }

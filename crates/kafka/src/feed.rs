@@ -1,4 +1,4 @@
-//! Records of chosen partitions, from concrete offsets on.
+//! Messages of chosen partitions, from concrete offsets on.
 //!
 //! The consumer below belongs to no group: it is told what to read and from where, and where it is
 //! stands here. So "after the newest record" is a number that the leader gave before the caller
@@ -13,23 +13,22 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::FutureExt;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::BorrowedMessage;
-use rdkafka::{Message, Offset, TopicPartitionList};
-use tidegate_core::Partition;
-use tidegate_ports::{Batch, BusOffset, PortError, Record, Start, Topic};
+use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::{Message as _, Offset, TopicPartitionList};
+use tidegate_ports::{Header, Message, PortError, Start};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::bus::Shared;
 use crate::client::Context;
 use crate::close::Closing;
-use crate::config::Names;
+use crate::config::TopicNames;
 use crate::error;
-use crate::producer::bytes;
+use crate::metrics::{INTERVAL_MILLIS, ReaderMeter};
 
 /// Bytes of one batch, beside its first record: what its reader can work on without a pause that
 /// others notice.
@@ -41,8 +40,9 @@ const ASK_PAUSE: Duration = Duration::from_millis(50);
 /// A partition of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
-    pub(crate) topic: Topic,
-    pub(crate) partition: Partition,
+    /// The topic's place in the reader's list of names.
+    pub(crate) topic: usize,
+    pub(crate) partition: u32,
 }
 
 /// What a leader has of a partition: the oldest offset, and the one after the newest.
@@ -53,11 +53,20 @@ struct Kept {
     end: i64,
 }
 
-/// A record and where it was.
-struct Fetched {
+/// A message and where it was.
+pub(crate) struct Fetched {
     place: Place,
-    offset: i64,
-    record: Record,
+    pub(crate) offset: i64,
+    pub(crate) sent_millis: Option<u64>,
+    pub(crate) message: Message,
+}
+
+/// Messages of one partition, in order; never none.
+pub(crate) struct Run {
+    pub(crate) place: Place,
+    /// The offset after the last of them.
+    pub(crate) end: i64,
+    pub(crate) fetched: Vec<Fetched>,
 }
 
 /// What was found behind the end of a batch, for the next poll.
@@ -68,12 +77,13 @@ enum Ahead {
 
 /// A question to the leaders that is under way. It is kept here and not in a future, so that a poll
 /// that is dropped does not ask twice.
-type Asking<T> = Option<JoinHandle<Result<T, PortError>>>;
+pub(crate) type Asking<T> = Option<JoinHandle<Result<T, PortError>>>;
 
 /// A reader's consumer and its places.
 pub(crate) struct Feed {
     consumer: Arc<Closing<StreamConsumer<Context>>>,
     shared: Arc<Shared>,
+    names: TopicNames,
     /// The offset that each place expects next.
     next: HashMap<Place, i64>,
     ahead: Option<Ahead>,
@@ -86,15 +96,25 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    pub(crate) fn new(shared: Arc<Shared>) -> Result<Self, PortError> {
+    /// A reader of nothing yet, that knows these topics; metrics call them by these words.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        names: TopicNames,
+        words: &[&'static str],
+    ) -> Result<Self, PortError> {
+        let meter = ReaderMeter::new(Arc::clone(&names), words);
+        // librdkafka wants a group's name even of a consumer without a group.
+        let nobody = format!("{}reader", shared.config.topic_prefix);
         let consumer = shared
             .config
-            .consumer(None)
-            .create_with_context(Context)
+            .consumer(&nobody)
+            .set("statistics.interval.ms", INTERVAL_MILLIS)
+            .create_with_context(Context::Reader(meter))
             .map_err(error::from_kafka)?;
         Ok(Self {
             consumer: Arc::new(Closing::new(consumer, &shared.closer)),
             shared,
+            names,
             next: HashMap::new(),
             ahead: None,
             locating: None,
@@ -112,11 +132,10 @@ impl Feed {
     ) -> Result<Vec<(Place, i64)>, PortError> {
         let deadline = Instant::now() + self.shared.config.request_timeout;
         loop {
-            let (consumer, shared) = (&self.consumer, &self.shared);
+            let leaders = self.leaders();
             let asking = self.locating.get_or_insert_with(|| {
-                let (consumer, shared) = (Arc::clone(consumer), Arc::clone(shared));
                 let wanted = wanted.to_vec();
-                tokio::task::spawn_blocking(move || offsets(&consumer, &shared, &wanted))
+                tokio::task::spawn_blocking(move || leaders.offsets(&wanted))
             });
             let answer = asking.await;
             self.locating = None;
@@ -135,7 +154,7 @@ impl Feed {
         if offsets.is_empty() {
             return Ok(());
         }
-        let list = positions(&self.shared.names, offsets)?;
+        let list = positions(&self.names, offsets)?;
         self.consumer
             .incremental_assign(&list)
             .map_err(error::from_kafka)?;
@@ -158,14 +177,14 @@ impl Feed {
         if places.is_empty() {
             return Ok(());
         }
-        let list = positions(&self.shared.names, places)?;
+        let list = positions(&self.names, places)?;
         self.consumer
             .incremental_unassign(&list)
             .map_err(error::from_kafka)
     }
 
-    /// Waits for the next batch. Cancellation-safe.
-    pub(crate) async fn next(&mut self) -> Result<Batch, PortError> {
+    /// Waits for the next messages. Cancellation-safe.
+    pub(crate) async fn next(&mut self) -> Result<Run, PortError> {
         loop {
             if self.gone > 0 {
                 self.gone -= 1;
@@ -177,12 +196,12 @@ impl Feed {
             }
             if let Some(ahead) = self.ahead.take() {
                 match ahead {
-                    Ahead::Fetched(first) => return Ok(self.batch(first)),
+                    Ahead::Fetched(first) => return Ok(self.run(first)),
                     Ahead::Failed(error) => return Err(error),
                 }
             }
             let received = self.consumer.recv().await;
-            let received = received.map(|message| fetched(&message, &self.shared.names));
+            let received = received.map(|message| fetched(&message, &self.names));
             self.take(received);
         }
     }
@@ -217,24 +236,26 @@ impl Feed {
     }
 
     /// Adds what has already arrived of the same partition.
-    fn batch(&mut self, first: Fetched) -> Batch {
-        let place = first.place;
-        let mut end = first.offset + 1;
-        let mut records = vec![first.record];
+    fn run(&mut self, first: Fetched) -> Run {
+        let mut run = Run {
+            place: first.place,
+            end: first.offset + 1,
+            fetched: vec![first],
+        };
         let mut bytes_left = BATCH_BYTES_MAX;
-        while records.len() < self.shared.config.batch_records_max {
+        while run.fetched.len() < self.shared.config.batch_records_max {
             let Some(received) = self.consumer.recv().now_or_never() else {
                 break;
             };
-            let received = received.map(|message| fetched(&message, &self.shared.names));
+            let received = received.map(|message| fetched(&message, &self.names));
             self.take(received);
             match self.ahead.take() {
                 Some(Ahead::Fetched(more))
-                    if more.place == place && bytes(&more.record) <= bytes_left =>
+                    if more.place == run.place && bytes(&more.message) <= bytes_left =>
                 {
-                    bytes_left -= bytes(&more.record);
-                    end = more.offset + 1;
-                    records.push(more.record);
+                    bytes_left -= bytes(&more.message);
+                    run.end = more.offset + 1;
+                    run.fetched.push(more);
                 }
                 Some(ahead) => {
                     self.ahead = Some(ahead);
@@ -244,21 +265,24 @@ impl Feed {
                 None => {}
             }
         }
-        Batch {
-            topic: place.topic,
-            partition: place.partition,
-            next: BusOffset(end.unsigned_abs()),
-            records: records.into(),
+        run
+    }
+
+    /// Whom to ask where things are.
+    pub(crate) fn leaders(&self) -> Leaders {
+        Leaders {
+            consumer: Arc::clone(&self.consumer),
+            shared: Arc::clone(&self.shared),
+            names: Arc::clone(&self.names),
         }
     }
 
     /// Finds the partitions that stopped, and lets them start over. Cancellation-safe.
     async fn restart_stopped(&mut self) -> Result<(), PortError> {
-        let (consumer, shared, next) = (&self.consumer, &self.shared, &self.next);
+        let (leaders, next) = (self.leaders(), &self.next);
         let asking = self.checking.get_or_insert_with(|| {
-            let (consumer, shared) = (Arc::clone(consumer), Arc::clone(shared));
             let places = next.keys().copied().collect::<Vec<_>>();
-            tokio::task::spawn_blocking(move || kept(&consumer, &shared, &places))
+            tokio::task::spawn_blocking(move || leaders.kept(&places))
         });
         let answer = asking.await;
         self.checking = None;
@@ -290,101 +314,132 @@ impl Feed {
 }
 
 /// Copies a message into one allocation of its own: librdkafka's is one for a whole fetch, and
-/// would be kept by whoever keeps one record.
-fn fetched(message: &BorrowedMessage<'_>, names: &Names) -> Option<Fetched> {
-    let topic = names.topic(message.topic())?;
-    let partition = Partition::new(u32::try_from(message.partition()).ok()?);
-    let (key, value) = (
-        message.key().unwrap_or(&[]),
-        message.payload().unwrap_or(&[]),
-    );
-    let mut both = BytesMut::with_capacity(key.len() + value.len());
-    both.put_slice(key);
-    both.put_slice(value);
-    let mut value = both.freeze();
-    let key = value.split_to(key.len());
+/// would be kept by whoever keeps one message.
+fn fetched(message: &BorrowedMessage<'_>, names: &[String]) -> Option<Fetched> {
+    let topic = names.iter().position(|name| name == message.topic())?;
+    let partition = u32::try_from(message.partition()).ok()?;
+    let (key, value) = (message.key(), message.payload());
+    let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+    let mut both = BytesMut::with_capacity(length(key) + length(value));
+    both.put_slice(key.unwrap_or(&[]));
+    both.put_slice(value.unwrap_or(&[]));
+    let mut both = both.freeze();
+    let key = key.map(|key| both.split_to(key.len()));
+    let sent = message.timestamp().to_millis();
     Some(Fetched {
         place: Place { topic, partition },
         offset: message.offset(),
-        record: Record {
-            partition,
+        sent_millis: sent.and_then(|millis| u64::try_from(millis).ok()),
+        message: Message {
             key,
-            value,
+            value: value.map(|_| both),
+            headers: headers(message),
         },
     })
 }
 
-fn positions(names: &Names, offsets: &[(Place, i64)]) -> Result<TopicPartitionList, PortError> {
+fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
+    let Some(headers) = message.headers() else {
+        return Vec::new();
+    };
+    let header = |header: rdkafka::message::Header<'_, &[u8]>| Header {
+        name: header.key.to_owned(),
+        value: header.value.map(Bytes::copy_from_slice),
+    };
+    headers.iter().map(header).collect()
+}
+
+/// Bytes of a message as bounds count them.
+pub(crate) fn bytes(message: &Message) -> usize {
+    let length = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
+    let header = |header: &Header| header.name.len() + length(&header.value);
+    let headers: usize = message.headers.iter().map(header).sum();
+    length(&message.key) + length(&message.value) + headers
+}
+
+pub(crate) fn positions(
+    names: &[String],
+    offsets: &[(Place, i64)],
+) -> Result<TopicPartitionList, PortError> {
     list(names, offsets, Offset::Offset)
 }
 
-fn list<T: Copy>(
-    names: &Names,
+pub(crate) fn list<T: Copy>(
+    names: &[String],
     places: &[(Place, T)],
     offset: impl Fn(T) -> Offset,
 ) -> Result<TopicPartitionList, PortError> {
     let mut list = TopicPartitionList::with_capacity(places.len());
     for &(place, of) in places {
         let partition = number(place.partition);
-        list.add_partition_offset(names.of(place.topic), partition, offset(of))
+        list.add_partition_offset(&names[place.topic], partition, offset(of))
             .map_err(error::from_kafka)?;
     }
     Ok(list)
 }
 
 /// A partition in librdkafka's words.
-pub(crate) fn number(partition: Partition) -> i32 {
-    i32::try_from(partition.get()).expect("checked against the count, which fits")
+pub(crate) fn number(partition: u32) -> i32 {
+    i32::try_from(partition).expect("it came from a count that fits")
 }
 
-/// Asks the leaders where the starts are. Blocks.
-fn offsets(
-    consumer: &StreamConsumer<Context>,
-    shared: &Shared,
-    wanted: &[(Place, Start)],
-) -> Result<Vec<(Place, i64)>, PortError> {
-    if wanted.is_empty() {
-        return Ok(Vec::new());
+/// The brokers that know where partitions begin and end. Asking blocks.
+pub(crate) struct Leaders {
+    consumer: Arc<Closing<StreamConsumer<Context>>>,
+    shared: Arc<Shared>,
+    names: TopicNames,
+}
+
+impl Leaders {
+    /// Asks where the starts are.
+    pub(crate) fn offsets(
+        &self,
+        wanted: &[(Place, Start)],
+    ) -> Result<Vec<(Place, i64)>, PortError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        // In a question by time, these two stand for the ends.
+        let question = list(&self.names, wanted, |start| match start {
+            Start::Earliest => Offset::Beginning,
+            Start::Latest => Offset::End,
+        })?;
+        let answer = self
+            .consumer
+            .offsets_for_times(question, self.shared.config.request_timeout)
+            .map_err(error::from_kafka)?;
+        let mut offsets = Vec::with_capacity(wanted.len());
+        for element in answer.elements() {
+            element.error().map_err(error::from_kafka)?;
+            let place = place(&self.names, element.topic(), element.partition());
+            let (Some(place), Offset::Offset(offset)) = (place, element.offset()) else {
+                let what = KafkaError::OffsetFetch(RDKafkaErrorCode::InvalidArgument);
+                return Err(error::unavailable(what));
+            };
+            offsets.push((place, offset));
+        }
+        Ok(offsets)
     }
-    // In a question by time, these two stand for the ends.
-    let question = list(&shared.names, wanted, |start| match start {
-        Start::Earliest => Offset::Beginning,
-        Start::Latest => Offset::End,
-    })?;
-    let answer = consumer
-        .offsets_for_times(question, shared.config.request_timeout)
-        .map_err(error::from_kafka)?;
-    let mut offsets = Vec::with_capacity(wanted.len());
-    for element in answer.elements() {
-        element.error().map_err(error::from_kafka)?;
-        let topic = shared.names.topic(element.topic());
-        let partition = u32::try_from(element.partition()).map(Partition::new);
-        let (Some(topic), Ok(partition), Offset::Offset(offset)) =
-            (topic, partition, element.offset())
-        else {
-            let what = KafkaError::OffsetFetch(RDKafkaErrorCode::InvalidArgument);
-            return Err(error::unavailable(what));
+
+    /// Asks what is there.
+    fn kept(&self, places: &[Place]) -> Result<Vec<Kept>, PortError> {
+        let ask = |start| {
+            let wanted: Vec<_> = places.iter().map(|place| (*place, start)).collect();
+            self.offsets(&wanted)
         };
-        offsets.push((Place { topic, partition }, offset));
+        let oldest = ask(Start::Earliest)?;
+        let ends: HashMap<Place, i64> = ask(Start::Latest)?.into_iter().collect();
+        let kept = oldest.into_iter().filter_map(|(place, oldest)| {
+            let end = *ends.get(&place)?;
+            Some(Kept { place, oldest, end })
+        });
+        Ok(kept.collect())
     }
-    Ok(offsets)
 }
 
-/// Asks the leaders what they have. Blocks.
-fn kept(
-    consumer: &StreamConsumer<Context>,
-    shared: &Shared,
-    places: &[Place],
-) -> Result<Vec<Kept>, PortError> {
-    let ask = |start| {
-        let wanted: Vec<_> = places.iter().map(|place| (*place, start)).collect();
-        offsets(consumer, shared, &wanted)
-    };
-    let oldest = ask(Start::Earliest)?;
-    let ends: HashMap<Place, i64> = ask(Start::Latest)?.into_iter().collect();
-    let kept = oldest.into_iter().filter_map(|(place, oldest)| {
-        let end = *ends.get(&place)?;
-        Some(Kept { place, oldest, end })
-    });
-    Ok(kept.collect())
+pub(crate) fn place(names: &[String], topic: &str, partition: i32) -> Option<Place> {
+    Some(Place {
+        topic: names.iter().position(|name| name == topic)?,
+        partition: u32::try_from(partition).ok()?,
+    })
 }

@@ -25,6 +25,7 @@
 
 #![warn(missing_docs)]
 
+mod broker;
 mod bus;
 mod client;
 mod close;
@@ -32,9 +33,14 @@ mod config;
 mod error;
 mod feed;
 mod group;
+mod link;
+mod member;
+mod metrics;
 mod producer;
+mod share;
 mod topics;
 
+pub use broker::KafkaBroker;
 pub use bus::KafkaBus;
 pub use config::{KafkaConfig, MissingTopics, Replication, Retention, Retentions};
 pub use topics::ensure_topics;

@@ -22,6 +22,7 @@ use crate::client::Context;
 use crate::close::{Closer, Closing};
 use crate::config::KafkaConfig;
 use crate::error;
+use crate::metrics::ProducerMeter;
 
 /// Pause when the queue is full of other publishes' records.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
@@ -171,8 +172,8 @@ impl Producer {
 impl Client {
     fn new(config: &KafkaConfig, closer: &Closer) -> Result<Arc<Self>, PortError> {
         let producer = config
-            .producer()
-            .create_with_context(Context)
+            .gapless_producer()
+            .create_with_context(Context::Producer(ProducerMeter::new()))
             .map_err(error::from_kafka)?;
         Ok(Arc::new(Self {
             producer: Closing::new(producer, closer),

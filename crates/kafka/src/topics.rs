@@ -38,7 +38,7 @@ pub async fn ensure_topics(config: &KafkaConfig) -> Result<Vec<String>, PortErro
         .collect();
     let admin: AdminClient<Context> = config
         .client()
-        .create_with_context(Context)
+        .create_with_context(Context::Plain)
         .map_err(error::from_kafka)?;
     let admin = Closing::new(admin, &Closer::new());
     let made = match (config.missing_topics, missing.is_empty()) {
@@ -109,7 +109,7 @@ async fn found(config: &KafkaConfig, names: &Names) -> Result<Found, PortError> 
     let ask = move || -> Result<Found, PortError> {
         // A consumer without a group: one that only asks.
         let consumer: BaseConsumer<Context> = client
-            .create_with_context(Context)
+            .create_with_context(Context::Plain)
             .map_err(error::from_kafka)?;
         let mut found = Vec::new();
         for topic in Topic::ALL {

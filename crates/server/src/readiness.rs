@@ -9,7 +9,7 @@ use crate::config::{Role, Roles};
 /// A part that must be up before clients may be sent here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// The bus is open.
+    /// The bus is open and can be reached.
     Bus,
     /// The cache has answered. It is shown, but nobody waits for it: without it clients that
     /// reconnect get fresh pages, which is worse than resuming and better than nothing.

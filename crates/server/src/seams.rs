@@ -16,7 +16,8 @@ use std::time::Duration;
 use rand::Rng;
 use tidegate_core::{Epoch, Position, RoutingKey};
 use tidegate_ports::{
-    Bus, Database, HotCache, MemoryBus, MemoryBusLimits, MemoryCache, MemoryCacheLimits, PortError,
+    Broker, Bus, Database, HotCache, Link, MemoryBroker, MemoryBrokerLimits, MemoryBus,
+    MemoryBusLimits, MemoryCache, MemoryCacheLimits, PortError,
 };
 use tidegate_sqlite::{OpenError, SqliteConfig, SqliteDatabase};
 
@@ -28,6 +29,8 @@ use crate::readiness::{Part, Readiness};
 #[derive(Clone)]
 pub(crate) struct Seams {
     pub(crate) bus: Arc<dyn Bus>,
+    /// The topics by name beside it.
+    pub(crate) broker: Arc<dyn Broker>,
     pub(crate) cache: Arc<dyn HotCache>,
     pub(crate) database: Arc<dyn Database>,
     pub(crate) closing: Closing,
@@ -46,10 +49,11 @@ pub(crate) async fn open(config: &Config, readiness: &Readiness) -> Result<Seams
         readiness.set(Part::Database);
         Ok::<_, Failure>(database)
     };
-    let ((bus, closing), database) = tokio::try_join!(bus, database)?;
+    let ((bus, broker, closing), database) = tokio::try_join!(bus, database)?;
     let cache = make_cache(config)?;
     Ok(Seams {
         bus,
+        broker,
         cache,
         database,
         closing,
@@ -76,6 +80,21 @@ impl Closing {
         }
         #[cfg(not(feature = "kafka"))]
         let (Self {}, _) = (self, patience);
+    }
+}
+
+/// Keeps telling whether the bus can be reached.
+pub(crate) async fn watch_bus(broker: Arc<dyn Broker>, readiness: Readiness) {
+    let mut link = broker.link();
+    loop {
+        match *link.borrow_and_update() {
+            Link::Up => readiness.set(Part::Bus),
+            Link::Down => readiness.clear(Part::Bus),
+        }
+        // Ends with the broker, which this holds.
+        if link.changed().await.is_err() {
+            return;
+        }
     }
 }
 
@@ -149,7 +168,7 @@ pub(crate) fn port_failure(error: &PortError) -> Failure {
     not(feature = "kafka"),
     expect(clippy::unused_async, reason = "only the adapter for Kafka waits")
 )]
-async fn open_bus(config: &Config) -> Result<(Arc<dyn Bus>, Closing), Failure> {
+async fn open_bus(config: &Config) -> Result<(Arc<dyn Bus>, Arc<dyn Broker>, Closing), Failure> {
     match &config.bus {
         BusAddress::Memory => {
             let bus = MemoryBus::new(MemoryBusLimits {
@@ -157,13 +176,15 @@ async fn open_bus(config: &Config) -> Result<(Arc<dyn Bus>, Closing), Failure> {
                 partition_bytes_max: config.limits.bus_partition_bytes_max,
                 ..MemoryBusLimits::default()
             });
-            Ok((Arc::new(bus), Closing::default()))
+            let broker = MemoryBroker::new(MemoryBrokerLimits::default());
+            Ok((Arc::new(bus), Arc::new(broker), Closing::default()))
         }
         #[cfg(feature = "kafka")]
         BusAddress::Kafka(address) => {
             let bus = adapters::kafka(config, address).await?;
+            let broker = bus.broker().map_err(|error| port_failure(&error))?;
             let kafka = Some(Arc::clone(&bus));
-            Ok((bus, Closing { kafka }))
+            Ok((bus, Arc::new(broker), Closing { kafka }))
         }
         #[cfg(not(feature = "kafka"))]
         BusAddress::Kafka(_) => Err(missing("kafka")),

@@ -80,6 +80,7 @@ impl System {
         let admin = system.run_admin(&config, &site, &health).await?;
         let seams = seams::open(&config, &system.readiness).await?;
         system.closing = seams.closing.clone();
+        system.run_bus_watch(&seams);
         system.run_cache_watch(&seams);
         // Bound before the demo's rows are made: a port in use is said at once.
         let gateway = match config.roles.has(Role::Gateway) {
@@ -190,6 +191,7 @@ impl System {
             bus,
             cache,
             database,
+            broker: _,
             closing: _,
         } = seams.clone();
         let ports = tidegate_processor::Ports {
@@ -206,6 +208,15 @@ impl System {
             run.map_err(|error| port_failure(&error))
         });
         Ok(())
+    }
+
+    fn run_bus_watch(&mut self, seams: &Seams) {
+        let watch = seams::watch_bus(seams.broker.clone(), self.readiness.clone());
+        let stop = self.behind.clone();
+        self.part("bus", async move {
+            stop.run_until_cancelled(watch).await;
+            Ok(())
+        });
     }
 
     fn run_cache_watch(&mut self, seams: &Seams) {

@@ -4,6 +4,7 @@
 //! The broker's address is in `TIDEGATE_TEST_KAFKA`; `cargo xtask test` starts one. Each test has
 //! topics and groups of its own.
 
+mod by_name;
 mod groups;
 mod latency;
 mod outage;
@@ -20,7 +21,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::DefaultClientContext;
 use tidegate_core::Partition;
-use tidegate_kafka::{KafkaBus, KafkaConfig};
+use tidegate_kafka::{KafkaBroker, KafkaBus, KafkaConfig};
 use tidegate_ports::{Batch, Bus, BusEvent, BusReader, Record, Topic};
 
 /// Longer than anything here takes on a busy machine. Only a failure waits for it.
@@ -104,4 +105,19 @@ async fn a_bus_on_kafka_conforms() {
         .await
         .expect("the suite ends");
     bus.close(PATIENCE).await;
+}
+
+/// Runs the suite that every broker passes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_on_kafka_conforms() {
+    let config = config("by-name");
+    let prefix = config.topic_prefix.clone();
+    let broker = KafkaBroker::connect(config)
+        .await
+        .expect("the broker is up");
+    let suite = tidegate_ports::conformance::broker_conforms(&broker, &prefix);
+    tokio::time::timeout(PATIENCE, suite)
+        .await
+        .expect("the suite ends");
+    broker.close(PATIENCE).await;
 }
