@@ -146,6 +146,7 @@ pub fn parse_order(text: &str, table: &TableShape) -> Result<Vec<OrderSpec>, Con
         Ok(OrderSpec {
             column: column.name.clone(),
             sort,
+            is_pk: false,
         })
     })
     .collect()

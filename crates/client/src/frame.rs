@@ -309,7 +309,8 @@ mod tests {
     use tidegate_core::{Epoch, Offset, Position};
     use tidegate_protocol::server_frame::{self, ErrorSubject, SnapshotReason as Reason};
     use tidegate_protocol::{
-        DiffContent, ErrorCode, HashId, PageCause, PageContent, WireError, binary_diff,
+        DiffContent, DiffKind, ErrorCode, HashId, PageCause, PageContent, PageOrigin, WireError,
+        binary_diff,
     };
 
     use super::*;
@@ -333,7 +334,8 @@ mod tests {
             lsn: Lsn::new(u64::MAX),
             committed_at_micros: 0,
             position: at(3),
-            changes: Bytes::from_static(changes.as_bytes()),
+            kind: DiffKind::Changes,
+            body: Bytes::from_static(changes.as_bytes()),
         }
     }
 
@@ -364,6 +366,7 @@ mod tests {
             position: at(0),
             committed_at_micros: 0,
             cause: PageCause::Opened,
+            origin: PageOrigin::Kept,
             cursor: Bytes::from_static(b"\"id\":\"2\""),
             rows: Bytes::from_static(b"[{\"id\":2}]"),
             pks: Bytes::from_static(b"[\"2\"]"),

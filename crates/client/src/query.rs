@@ -60,7 +60,11 @@ impl QueryBuilder {
     #[must_use]
     pub fn order(mut self, column: &str, sort: Sort) -> Self {
         let column = column.to_owned();
-        self.spec.order.push(OrderSpec { column, sort });
+        self.spec.order.push(OrderSpec {
+            column,
+            sort,
+            is_pk: false,
+        });
         self
     }
 

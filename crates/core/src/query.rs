@@ -200,6 +200,9 @@ pub struct OrderSpec {
     pub column: String,
     /// Its sort.
     pub sort: Sort,
+    /// Whether the client says that it is of the primary key. Nobody here believes it; processors
+    /// and workers of others are told.
+    pub is_pk: bool,
 }
 
 /// One entry of a keyset cursor, as written.

@@ -19,6 +19,18 @@ impl QueryHash {
         let digest = Sha256::digest(bytes);
         Self(digest[..16].try_into().expect("a SHA-256 has 32 bytes"))
     }
+
+    /// Stands for a query under a client's label, where a foreign processor keeps the page and
+    /// knows it by that label only. Two queries under one label differ in it, and so do two labels
+    /// of one query.
+    #[must_use]
+    pub fn of_labelled(label: &str, query: &str) -> Self {
+        let mut bytes = Vec::with_capacity(8 + label.len() + query.len());
+        bytes.extend_from_slice(&(label.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(label.as_bytes());
+        bytes.extend_from_slice(query.as_bytes());
+        Self::of(&bytes)
+    }
 }
 
 impl fmt::Display for QueryHash {

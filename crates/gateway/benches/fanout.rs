@@ -25,13 +25,14 @@ use tidegate_core::{
     Column, ColumnType, Command as Procedure, Epoch, Life, LimitRule, Lsn, Partition, Position,
     Reply, RoutingKey, TableName, TableSchema, Tenancy, TenantId,
 };
-use tidegate_gateway::{Auth, Gateway, GatewayConfig, GatewayLimits, GatewayPorts};
+use tidegate_gateway::{Auth, Gateway, GatewayConfig, GatewayLimits, GatewayPorts, Pages};
 use tidegate_ports::{
     Bus, BusEvent, ChangeStream, Database, DatabaseError, MemoryBus, MemoryBusLimits, MemoryCache,
     MemoryCacheLimits, PortError, Record, Snapshot, SnapshotRequest, Start, Topic,
 };
 use tidegate_protocol::{
-    ControlRecord, DiffContent, HashId, PageCause, PageContent, PageRecord, server_frame,
+    ControlRecord, DiffContent, DiffKind, HashId, PageCause, PageContent, PageOrigin, PageRecord,
+    server_frame,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
@@ -352,6 +353,7 @@ fn config() -> GatewayConfig {
         gateway_id: 1,
         auth: Auth::None,
         tenancy: Tenancy::Prefix,
+        pages: Pages::Processor,
         subscription_limit: LimitRule::SUBSCRIPTION,
         limits: GatewayLimits {
             announced_sessions_max: 0,
@@ -400,7 +402,8 @@ fn diff(position: Position) -> DiffContent {
         position,
         lsn: Lsn::new(1_000),
         committed_at_micros: 0,
-        changes: Bytes::from(format!("[{{\"kind\":\"added\",\"row\":\"{filling}\"}}]")),
+        kind: DiffKind::Changes,
+        body: Bytes::from(format!("[{{\"kind\":\"added\",\"row\":\"{filling}\"}}]")),
     }
 }
 
@@ -410,6 +413,7 @@ fn page(position: Position) -> PageContent {
         lsn: Lsn::new(1_000),
         committed_at_micros: 0,
         cause: PageCause::Opened,
+        origin: PageOrigin::Kept,
         cursor: Bytes::new(),
         rows: Bytes::from_static(b"[]"),
         pks: Bytes::from_static(b"[]"),

@@ -16,7 +16,7 @@ mod serving;
 use bytes::Bytes;
 use tidegate_core::{Life, Lsn, Position};
 use tidegate_protocol::server_frame::SnapshotReason;
-use tidegate_protocol::{DiffContent, Format, HashId, PageContent, SlowPolicy};
+use tidegate_protocol::{DiffContent, Format, HashId, PageContent, PageOrigin, SlowPolicy};
 
 use crate::frame;
 use crate::outbox::{Owner, Push, SubscriptionId};
@@ -129,14 +129,20 @@ impl Channel {
     ) -> ListenerPlace {
         let phase = Phase::Waiting(Wish::Snapshot(SnapshotReason::Subscribe));
         let place = self.listeners.add(listener, phase);
+        let mut fence = Lsn::ZERO;
         let wish = match (begin, &self.history) {
             (Begin::Fresh, _) => Wish::Snapshot(SnapshotReason::Subscribe),
             (Begin::After(position), _) => Wish::Resume(position),
-            (Begin::AfterVersion(version), Some(history)) => history
-                .position_of(version)
-                .map_or(Wish::Snapshot(SnapshotReason::Unrecoverable), Wish::Resume),
+            (Begin::AfterVersion(version), Some(history)) => match history.position_of(version) {
+                Some((position, contained)) => {
+                    fence = contained;
+                    Wish::Resume(position)
+                }
+                None => Wish::Snapshot(SnapshotReason::Unrecoverable),
+            },
             (Begin::AfterVersion(_), None) => Wish::Snapshot(SnapshotReason::Unrecoverable),
         };
+        self.listeners.set_fence(place, fence);
         self.serve(place, wish, context);
         place
     }
@@ -168,8 +174,9 @@ impl Channel {
             // Diffs were missed: this page contains them, but nobody was sent them.
             self.begin_filling(head, context).page = Some(page);
         } else {
-            // An older one is a repetition by the bus and answers no question.
-            let is_current = page.position == head;
+            // An older one is a repetition by the bus and answers no question; but one that was
+            // read stands where its fence puts it.
+            let is_current = page.position == head || page.origin == PageOrigin::Read;
             history.rebase(page);
             if is_current {
                 self.asked = Asked::No;
@@ -369,7 +376,7 @@ impl Channel {
 fn deliver_to_group(group: &mut Group, diff: &DiffContent, context: &mut Context<'_>) {
     let mut frame: Option<Bytes> = None;
     for (_, member) in &mut group.members {
-        match member.advance(diff.position) {
+        match member.advance(diff) {
             Delivery::Skip => continue,
             Delivery::Deliver => {}
         }

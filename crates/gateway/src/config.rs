@@ -30,6 +30,18 @@ impl fmt::Debug for GatewayPorts {
     }
 }
 
+/// Who keeps the pages that clients subscribe to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pages {
+    /// A processor of ours. It knows a query by its content, so many clients share a page, and
+    /// what it publishes says everything.
+    #[default]
+    Processor,
+    /// A stream processor that is not ours. It knows a query by the name that a client gave it,
+    /// reads it as it was written, and publishes what only clients understand.
+    Foreign,
+}
+
 /// A GET or HEAD that is not the gateway's own.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpRequest<'a> {
@@ -68,6 +80,8 @@ pub struct GatewayConfig {
     pub auth: Auth,
     /// How tenants share the database.
     pub tenancy: Tenancy,
+    /// Who keeps the pages.
+    pub pages: Pages,
     /// What a subscription's limit may be.
     pub subscription_limit: LimitRule,
     /// Bounds.

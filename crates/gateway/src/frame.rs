@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use tidegate_core::{Lsn, Position};
 use tidegate_protocol::binary_diff;
 use tidegate_protocol::server_frame::{self, SnapshotReason};
-use tidegate_protocol::{DiffContent, Format, HashId, PageContent};
+use tidegate_protocol::{DiffContent, DiffKind, Format, HashId, PageContent, PageOrigin};
 
 use crate::ws::{self, Opcode, SERVER_HEADER_BYTES_MAX};
 
@@ -25,21 +25,49 @@ pub(crate) fn text(json: &[u8]) -> Bytes {
 
 /// A whole page for a subscription. Pages are JSON in every format.
 pub(crate) fn snapshot(label: &HashId, page: &PageContent, reason: SnapshotReason) -> Bytes {
-    text(&server_frame::snapshot(label, page, reason))
+    match page.origin {
+        PageOrigin::Kept => text(&server_frame::snapshot(label, page, reason)),
+        PageOrigin::Read => read_page(label, page, reason),
+    }
 }
 
-/// A diff for a subscription. Changes that cannot be made binary go as text, which every client
-/// reads: a frame left out would be a hole.
+/// A page beside a foreign stream, as its clients know it: some frames, which are one.
+fn read_page(label: &HashId, page: &PageContent, reason: SnapshotReason) -> Bytes {
+    let mut frames = BytesMut::new();
+    if reason == SnapshotReason::Overflow {
+        frames.extend_from_slice(&text(&server_frame::overflow()));
+    }
+    frames.extend_from_slice(&text(&server_frame::foreign_snapshot(label, page, reason)));
+    if !page.pks.is_empty() {
+        frames.extend_from_slice(&text(&server_frame::range_index(label, &page.pks)));
+    }
+    frames.freeze()
+}
+
+/// A diff for a subscription, as it comes. Changes that cannot be made binary go as text, which
+/// every client reads: a frame left out would be a hole.
 pub(crate) fn diff(label: &HashId, format: Format, diff: &DiffContent) -> Bytes {
-    match format {
-        Format::Json => text(&server_frame::diff(label, diff)),
-        Format::Binary => match binary_diff(label, diff) {
+    match (diff.kind, format) {
+        (DiffKind::Changes, Format::Json) => text(&server_frame::diff(label, diff)),
+        (DiffKind::Changes, Format::Binary) => match binary_diff(label, diff) {
             Ok(payload) => frame(Opcode::Binary, &payload),
             Err(error) => {
                 tracing::warn!(%error, "a diff could not be made binary");
                 text(&server_frame::diff(label, diff))
             }
         },
+        (DiffKind::Opaque, _) => frame(Opcode::Binary, &diff.body),
+        (DiffKind::Stored, _) => text(&server_frame::diff_b64(label, &diff.body)),
+        (DiffKind::RowEvent, _) => text(&server_frame::row_event(label, &diff.body, diff.lsn)),
+    }
+}
+
+/// A diff for a subscription that was not there when it came. Bytes that nothing names go with the
+/// label beside them.
+pub(crate) fn kept_diff(label: &HashId, format: Format, kept: &DiffContent) -> Bytes {
+    match kept.kind {
+        DiffKind::Opaque => text(&server_frame::diff_b64(label, &kept.body)),
+        DiffKind::Changes | DiffKind::Stored | DiffKind::RowEvent => diff(label, format, kept),
     }
 }
 

@@ -123,6 +123,13 @@ impl Gateway {
         Arc::new(move || http::health(&shared))
     }
 
+    /// How many sessions have something unsent, for whoever feeds this gateway and may pause.
+    #[must_use]
+    pub fn slow_sockets(&self) -> Arc<dyn Fn() -> usize + Send + Sync> {
+        let census = Arc::clone(&self.shared.census);
+        Arc::new(move || census.slow_sockets())
+    }
+
     /// Serves until `shutdown`, on threads of its own for the sockets and on the caller's tokio
     /// runtime (with time and I/O) for the rest, then sends all clients away and waits for them,
     /// within bounds.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate_core::{Partition, QuerySpec, RoutingKey};
 use tidegate_ports::{Bus, Record, Topic};
-use tidegate_protocol::{ControlRecord, Want};
+use tidegate_protocol::{ControlRecord, QueryName, Want};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,14 @@ const PUBLISH_MAX: usize = 256;
 /// itself.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// What a lease says of the page that is wanted.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Wanted {
+    pub(crate) query: QuerySpec,
+    /// Its name, for an owner who knows it by that.
+    pub(crate) name: Option<QueryName>,
+}
+
 /// What a shard says about a routing key.
 #[derive(Debug, Clone)]
 pub(crate) enum InterestCommand {
@@ -36,14 +44,14 @@ pub(crate) enum InterestCommand {
     NeedPage {
         shard: usize,
         key: RoutingKey,
-        query: Arc<QuerySpec>,
+        wanted: Arc<Wanted>,
     },
     /// The shard has no listener of the key any more.
     Leave { shard: usize, key: RoutingKey },
 }
 
 struct Lease {
-    query: Arc<QuerySpec>,
+    wanted: Arc<Wanted>,
     partition: Partition,
     shards: HashSet<usize>,
     /// When in the cycle of renewals it has its turn.
@@ -103,7 +111,7 @@ impl Interest {
     /// Takes a command; gives what is to be published for it.
     fn apply(&mut self, command: InterestCommand) -> Option<(RoutingKey, ControlRecord)> {
         match command {
-            InterestCommand::NeedPage { shard, key, query } => {
+            InterestCommand::NeedPage { shard, key, wanted } => {
                 let partition = key.partition(self.ask.partition_count());
                 self.ask.need(partition);
                 let is_read = self.ask.is_read(partition);
@@ -111,7 +119,7 @@ impl Interest {
                 let lease = self.leases.entry(key.clone()).or_insert_with(|| {
                     *opened += 1;
                     Lease {
-                        query,
+                        wanted,
                         partition,
                         shards: HashSet::new(),
                         turn: *opened % RENEW_TICKS,
@@ -229,7 +237,8 @@ fn lease_record(gateway: u64, key: &RoutingKey, lease: &Lease, want: Want) -> Co
     ControlRecord::Lease {
         gateway,
         key: key.clone(),
-        query: (*lease.query).clone(),
+        query: lease.wanted.query.clone(),
+        name: lease.wanted.name.clone(),
         want,
     }
 }

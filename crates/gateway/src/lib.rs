@@ -26,7 +26,9 @@ mod ws;
 
 pub use auth::{Auth, JwtAlgorithm, JwtConfig, JwtConfigError, Principal};
 pub use channel::HistoryLimits;
-pub use config::{GatewayConfig, GatewayLimits, GatewayPorts, HttpHook, HttpReply, HttpRequest};
+pub use config::{
+    GatewayConfig, GatewayLimits, GatewayPorts, HttpHook, HttpReply, HttpRequest, Pages,
+};
 pub use error::GatewayError;
 pub use gateway::Gateway;
 pub use outbox::OutboxLimits;

@@ -1,8 +1,8 @@
 //! How far one subscription is in the history of its page, and what it may be sent.
 
-use tidegate_core::Position;
-use tidegate_protocol::SlowPolicy;
+use tidegate_core::{Lsn, Position};
 use tidegate_protocol::server_frame::SnapshotReason;
+use tidegate_protocol::{DiffContent, SlowPolicy};
 
 use crate::outbox::SubscriptionId;
 use crate::outboxes::SessionIndex;
@@ -52,12 +52,18 @@ pub(crate) struct Subscription {
     pub(crate) id: SubscriptionId,
     pub(crate) phase: Phase,
     pub(crate) slow: SlowPolicy,
+    /// The commit up to which its page holds whatever follows, where positions do not tell: see
+    /// [`PageOrigin::Read`](tidegate_protocol::PageOrigin).
+    pub(crate) fence: Lsn,
 }
 
 impl Subscription {
-    /// The channel has moved on to `position`, by one diff. Says whether the diff is to be sent.
-    pub(crate) fn advance(&mut self, position: Position) -> Delivery {
+    /// The channel has moved on by one diff. Says whether the diff is to be sent.
+    pub(crate) fn advance(&mut self, diff: &DiffContent) -> Delivery {
+        let position = diff.position;
         match self.phase {
+            // A diff that names no commit is for those who are there when it comes.
+            Phase::Live if diff.lsn > Lsn::ZERO && self.holds(diff) => Delivery::Skip,
             Phase::Live => Delivery::Deliver,
             Phase::Ahead(reached) => {
                 if position >= reached {
@@ -70,6 +76,11 @@ impl Subscription {
             }
             Phase::Waiting(_) | Phase::Replaying(_) | Phase::Lagging => Delivery::Skip,
         }
+    }
+
+    /// Whether the page it was sent holds a diff that comes after it.
+    pub(crate) fn holds(&self, diff: &DiffContent) -> bool {
+        self.fence > Lsn::ZERO && diff.lsn <= self.fence
     }
 
     /// The history it followed is lost; the next page will be a reset, for this reason.

@@ -9,8 +9,8 @@ use tidegate_core::{
 };
 use tidegate_ports::Snapshot;
 use tidegate_protocol::{
-    ChangeRecord, ControlRecord, DiffContent, ErrorCode, PageCause, PageContent, PageRecord,
-    RowJsonCache, Want, changes_json,
+    ChangeRecord, ControlRecord, DiffContent, DiffKind, ErrorCode, PageCause, PageContent,
+    PageOrigin, PageRecord, RowJsonCache, Want, changes_json,
 };
 use tidegate_view::{Effect, PageId, Pages, Seed, SeedRequest};
 use tokio::time::Instant;
@@ -101,6 +101,8 @@ impl PartitionOwner {
                 gateway,
                 key,
                 query,
+                // Whatever clients call it.
+                name: _,
                 want,
             } => {
                 if let Some(state) = self.pages.get_mut(&key) {
@@ -396,7 +398,8 @@ impl PartitionOwner {
                         position,
                         lsn,
                         committed_at_micros,
-                        changes,
+                        kind: DiffKind::Changes,
+                        body: changes,
                     };
                     effects.diff(self.id, &key, diff);
                 }
@@ -522,6 +525,7 @@ impl PartitionOwner {
             lsn,
             committed_at_micros,
             cause,
+            origin: PageOrigin::Kept,
             cursor,
             rows,
             pks,

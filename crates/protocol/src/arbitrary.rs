@@ -112,7 +112,12 @@ fn filter() -> impl Strategy<Value = FilterSpec> {
 
 /// A query as a client could write it.
 pub(crate) fn query() -> impl Strategy<Value = QuerySpec> {
-    let order = (text(), select(Sort::ALL)).prop_map(|(column, sort)| OrderSpec { column, sort });
+    let order =
+        (text(), select(Sort::ALL), any::<bool>()).prop_map(|(column, sort, is_pk)| OrderSpec {
+            column,
+            sort,
+            is_pk,
+        });
     let keyset = (text(), literal()).prop_map(|(column, value)| KeysetSpec { column, value });
     (
         option::of(filter()),

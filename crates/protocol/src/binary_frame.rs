@@ -89,8 +89,8 @@ struct JsonChange<'a> {
 /// When the diff's changes are not the JSON that a processor writes.
 pub fn binary_diff(hash_id: &HashId, diff: &DiffContent) -> Result<Bytes, BinaryFrameError> {
     let changes: Vec<JsonChange<'_>> =
-        serde_json::from_slice(&diff.changes).map_err(|_| BinaryFrameError::BadChanges)?;
-    let mut builder = FlatBufferBuilder::with_capacity(diff.changes.len() + 256);
+        serde_json::from_slice(&diff.body).map_err(|_| BinaryFrameError::BadChanges)?;
+    let mut builder = FlatBufferBuilder::with_capacity(diff.body.len() + 256);
     let mut written = Vec::with_capacity(changes.len());
     for change in &changes {
         let kind = match change.kind {

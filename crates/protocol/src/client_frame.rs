@@ -18,6 +18,7 @@ use crate::error_code::{ErrorCode, WireError};
 use crate::json_text::{DEPTH_MAX, Kind, depth, given, kind, string};
 use crate::query_flatbuffer::decode_query;
 use crate::query_json::parse_query;
+use crate::query_name::QueryWords;
 
 /// Bytes of a `hashId`, a `correlationId` or a method's name: room for any hash or UUID, and so
 /// small that repeating it in every frame costs little.
@@ -132,6 +133,8 @@ pub struct Subscribe {
     pub hash_id: HashId,
     /// The query.
     pub query: QuerySpec,
+    /// What it calls itself.
+    pub words: QueryWords,
     /// The last position it has seen.
     pub resume: Option<Position>,
     /// The last LSN it has seen, as old clients say it.
@@ -318,10 +321,13 @@ fn table(fields: &Fields<'_>, op: &str) -> Result<TableName, WireError> {
 fn subscribe(fields: &Fields<'_>) -> Result<Subscribe, FrameError> {
     let hash_id = hash_id(fields, "subscribe")?;
     let rest = || -> Result<Subscribe, WireError> {
+        let table = table(fields, "subscribe")?;
+        let (query, words) = query(fields)?;
         Ok(Subscribe {
-            table: table(fields, "subscribe")?,
+            table,
             hash_id: hash_id.clone(),
-            query: query(fields)?,
+            query,
+            words,
             resume: resume(fields)?,
             resume_from_version: resume_from_version(fields)?,
             format: choice(
@@ -343,7 +349,7 @@ fn subscribe(fields: &Fields<'_>) -> Result<Subscribe, FrameError> {
 }
 
 /// The query in the one form that is given. An empty text counts as none, as it always has.
-fn query(fields: &Fields<'_>) -> Result<QuerySpec, WireError> {
+fn query(fields: &Fields<'_>) -> Result<(QuerySpec, QueryWords), WireError> {
     let bad = |message: &str| WireError::new(ErrorCode::BadOp, message);
     let nonempty = |raw: Option<&RawValue>| match given(raw) {
         Some(raw) if kind(raw) == Kind::String => string(raw).filter(|text| !text.is_empty()),
@@ -355,12 +361,12 @@ fn query(fields: &Fields<'_>) -> Result<QuerySpec, WireError> {
         nonempty(fields.query_fb_b64),
     );
     match forms {
-        (Some(json), _) => parse_query_text(&json),
+        (Some(json), _) => Ok((parse_query_text(&json)?, QueryWords::of_json(&json)?)),
         (None, Some(base64)) => {
             let bytes = STANDARD
                 .decode(base64.trim())
                 .map_err(|_| WireError::new(ErrorCode::BadQuery, "queryFbB64 is not base64"))?;
-            decode_query(&bytes)
+            Ok((decode_query(&bytes)?, QueryWords::of_flatbuffer(&bytes)?))
         }
         (None, None) => Err(bad("subscribe needs queryJson, query or queryFbB64")),
     }

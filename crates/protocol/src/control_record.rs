@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use tidegate_core::{QuerySpec, RoutingKey};
 
+use crate::client_frame::HashId;
 use crate::query_json::{parse_query, write_query};
+use crate::query_name::{QueryName, QueryWords};
 use crate::record_bytes::{Reader, RecordError, Writer};
 
 const VERSION: u8 = 1;
@@ -19,6 +21,8 @@ pub enum ControlRecord {
         key: RoutingKey,
         /// Its query, as the client wrote it.
         query: QuerySpec,
+        /// What the client calls it, where a foreign processor keeps the page and knows it by that.
+        name: Option<QueryName>,
         /// What else is wanted.
         want: Want,
     },
@@ -51,15 +55,23 @@ impl ControlRecord {
                 gateway,
                 key,
                 query,
+                name,
                 want,
             } => {
-                out.byte(match want {
-                    Want::Renew => 0,
-                    Want::Page => 1,
+                out.byte(match (name, want) {
+                    (None, Want::Renew) => 0,
+                    (None, Want::Page) => 1,
+                    (Some(_), Want::Renew) => 3,
+                    (Some(_), Want::Page) => 4,
                 });
                 out.int64(*gateway);
                 out.text(&key.encode());
                 out.text(&write_query(query));
+                if let Some(QueryName { label, words }) = name {
+                    out.text(label.as_str());
+                    out.text(&words.hash);
+                    out.int32(u32::from(words.schema_version));
+                }
             }
             Self::Release { gateway, key } => {
                 out.byte(2);
@@ -80,9 +92,11 @@ impl ControlRecord {
         let kind = input.byte()?;
         let gateway = input.int64()?;
         let key = input.text("the key", RoutingKey::decode)?;
-        let want = match kind {
-            0 => Want::Renew,
-            1 => Want::Page,
+        let (want, is_named) = match kind {
+            0 => (Want::Renew, false),
+            1 => (Want::Page, false),
+            3 => (Want::Renew, true),
+            4 => (Want::Page, true),
             2 => {
                 input.end()?;
                 return Ok(Self::Release { gateway, key });
@@ -90,14 +104,27 @@ impl ControlRecord {
             _ => return Err(RecordError::Invalid("the kind")),
         };
         let query = input.text("the query", |text| parse_query(text).ok())?;
+        let name = match is_named {
+            true => Some(read_name(&mut input)?),
+            false => None,
+        };
         input.end()?;
         Ok(Self::Lease {
             gateway,
             key,
             query,
+            name,
             want,
         })
     }
+}
+
+fn read_name(input: &mut Reader) -> Result<QueryName, RecordError> {
+    let label = input.text("the label", HashId::parse)?;
+    let hash = input.text("the hash", |text| Some(text.to_owned()))?;
+    let version = u16::try_from(input.int32()?).map_err(|_| RecordError::Invalid("the version"))?;
+    let words = QueryWords::new(&hash, version).map_err(|_| RecordError::Invalid("the hash"))?;
+    Ok(QueryName { label, words })
 }
 
 #[cfg(test)]

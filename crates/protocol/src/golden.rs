@@ -11,6 +11,11 @@ fn folder(name: &str) -> PathBuf {
         .join(name)
 }
 
+/// A recorded file as it is.
+pub(crate) fn file(path: &str) -> String {
+    std::fs::read_to_string(folder(path)).unwrap()
+}
+
 /// Recorded messages whose file name starts so, by name.
 pub(crate) fn recordings(prefix: &str) -> BTreeMap<String, Value> {
     let mut found = BTreeMap::new();

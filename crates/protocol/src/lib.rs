@@ -15,6 +15,7 @@ mod command_json;
 mod control_record;
 mod error_code;
 mod filter_json;
+mod foreign;
 mod generated;
 #[cfg(test)]
 mod golden;
@@ -23,6 +24,7 @@ mod literal_json;
 mod page_record;
 mod query_flatbuffer;
 mod query_json;
+mod query_name;
 mod record_bytes;
 mod reply_json;
 mod row_json;
@@ -40,9 +42,13 @@ pub use client_frame::{
 pub use command_json::{Method, parse_command};
 pub use control_record::{ControlRecord, Want};
 pub use error_code::{CloseCode, ErrorCode, Fault, Retry, WireError};
-pub use page_record::{DiffContent, PageCause, PageContent, PageRecord};
-pub use query_flatbuffer::{decode_query, encode_query};
+pub use foreign::{
+    ForeignEvent, ForeignKey, ForeignPage, header_lsn, read_stored_diff, stored_diff,
+};
+pub use page_record::{DiffContent, DiffKind, PageCause, PageContent, PageOrigin, PageRecord};
+pub use query_flatbuffer::{decode_query, encode_named_query, encode_query};
 pub use query_json::{parse_query, write_query};
+pub use query_name::{QueryName, QueryWords};
 pub use record_bytes::RecordError;
 pub use reply_json::reply_data;
 pub use row_json::{RowWriter, pk_text, value_text};

@@ -25,6 +25,29 @@ pub enum PageCause {
     Reset,
 }
 
+/// Whose page it is, which decides how what follows it is told from what is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PageOrigin {
+    /// One that our processor keeps: it holds every diff up to its position, and none after.
+    Kept,
+    /// One that was read from the database beside a foreign stream of diffs: it holds every commit
+    /// up to its LSN, whatever position the stream gave its diff.
+    Read,
+}
+
+/// What the body of a diff is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DiffKind {
+    /// JSON: an array of changes, from our processor.
+    Changes,
+    /// Bytes of a foreign processor, for clients that understand them.
+    Opaque,
+    /// The same, found in the cache and not on the stream.
+    Stored,
+    /// JSON: one row event of a foreign processor.
+    RowEvent,
+}
+
 /// What a page, a diff, a refusal or a partition's progress says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PageRecord {
@@ -60,15 +83,28 @@ pub struct PageContent {
     pub committed_at_micros: i64,
     /// Why it was published.
     pub cause: PageCause,
+    /// Whose it is.
+    pub origin: PageOrigin,
     /// Members of an object, without its braces: the order keys of the last row. May be empty.
     pub cursor: Bytes,
     /// An array of rows.
     pub rows: Bytes,
-    /// An array of their primary keys.
+    /// An array of their primary keys. Empty where they are not known.
     pub pks: Bytes,
 }
 
-/// One diff. The text is JSON.
+impl PageContent {
+    /// The commit up to which the page holds whatever comes after it on the stream.
+    #[must_use]
+    pub const fn fence(&self) -> Lsn {
+        match self.origin {
+            PageOrigin::Kept => Lsn::ZERO,
+            PageOrigin::Read => self.lsn,
+        }
+    }
+}
+
+/// One diff.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiffContent {
     /// Where in the page's history.
@@ -77,8 +113,10 @@ pub struct DiffContent {
     pub lsn: Lsn,
     /// When that commit was, in microseconds since 1970. Measures lag only.
     pub committed_at_micros: i64,
-    /// An array of changes.
-    pub changes: Bytes,
+    /// What the body is.
+    pub kind: DiffKind,
+    /// What it says.
+    pub body: Bytes,
 }
 
 /// What stands in front of every record's body.
@@ -102,42 +140,8 @@ impl PageRecord {
     #[must_use]
     pub fn encode(&self) -> Bytes {
         match self {
-            Self::Page(page) => {
-                let body = page.cursor.len() + page.rows.len() + page.pks.len();
-                let mut out = Writer::new(FIXED_BYTES + 8 + body);
-                let kind = match page.cause {
-                    PageCause::Opened => 0,
-                    PageCause::Repeated => 1,
-                    PageCause::Reset => 2,
-                };
-                write_header(
-                    &mut out,
-                    &Header {
-                        kind,
-                        position: page.position,
-                        lsn: page.lsn,
-                        committed_at_micros: page.committed_at_micros,
-                    },
-                );
-                out.bytes(&page.cursor);
-                out.bytes(&page.rows);
-                out.bytes(&page.pks);
-                out.finish()
-            }
-            Self::Diff(diff) => {
-                let mut out = Writer::new(FIXED_BYTES + diff.changes.len());
-                write_header(
-                    &mut out,
-                    &Header {
-                        kind: 3,
-                        position: diff.position,
-                        lsn: diff.lsn,
-                        committed_at_micros: diff.committed_at_micros,
-                    },
-                );
-                out.bytes(&diff.changes);
-                out.finish()
-            }
+            Self::Page(page) => encode_page(page),
+            Self::Diff(diff) => encode_diff(diff),
             Self::Refused { code, message } => {
                 let mut out = Writer::new(FIXED_BYTES + 32 + message.len());
                 write_header(
@@ -178,15 +182,12 @@ impl PageRecord {
         input.version(VERSION)?;
         let header = read_header(&mut input)?;
         let record = match header.kind {
-            0 => Self::Page(read_page(&mut input, &header, PageCause::Opened)?),
-            1 => Self::Page(read_page(&mut input, &header, PageCause::Repeated)?),
-            2 => Self::Page(read_page(&mut input, &header, PageCause::Reset)?),
-            3 => Self::Diff(DiffContent {
-                position: header.position,
-                lsn: header.lsn,
-                committed_at_micros: header.committed_at_micros,
-                changes: input.bytes()?,
-            }),
+            0..=2 => Self::Page(read_page(&mut input, &header, PageOrigin::Kept)?),
+            6..=8 => Self::Page(read_page(&mut input, &header, PageOrigin::Read)?),
+            3 => Self::Diff(read_diff(&mut input, &header, DiffKind::Changes)?),
+            9 => Self::Diff(read_diff(&mut input, &header, DiffKind::Opaque)?),
+            10 => Self::Diff(read_diff(&mut input, &header, DiffKind::Stored)?),
+            11 => Self::Diff(read_diff(&mut input, &header, DiffKind::RowEvent)?),
             4 => Self::Refused {
                 // A newer processor may know a code that we do not.
                 code: input.text("the code", |text| {
@@ -205,19 +206,81 @@ impl PageRecord {
     }
 }
 
+fn encode_page(page: &PageContent) -> Bytes {
+    let body = page.cursor.len() + page.rows.len() + page.pks.len();
+    let mut out = Writer::new(FIXED_BYTES + 8 + body);
+    let cause = match page.cause {
+        PageCause::Opened => 0,
+        PageCause::Repeated => 1,
+        PageCause::Reset => 2,
+    };
+    let header = Header {
+        kind: match page.origin {
+            PageOrigin::Kept => cause,
+            PageOrigin::Read => cause + 6,
+        },
+        position: page.position,
+        lsn: page.lsn,
+        committed_at_micros: page.committed_at_micros,
+    };
+    write_header(&mut out, &header);
+    out.bytes(&page.cursor);
+    out.bytes(&page.rows);
+    out.bytes(&page.pks);
+    out.finish()
+}
+
+fn encode_diff(diff: &DiffContent) -> Bytes {
+    let mut out = Writer::new(FIXED_BYTES + diff.body.len());
+    let header = Header {
+        kind: match diff.kind {
+            DiffKind::Changes => 3,
+            DiffKind::Opaque => 9,
+            DiffKind::Stored => 10,
+            DiffKind::RowEvent => 11,
+        },
+        position: diff.position,
+        lsn: diff.lsn,
+        committed_at_micros: diff.committed_at_micros,
+    };
+    write_header(&mut out, &header);
+    out.bytes(&diff.body);
+    out.finish()
+}
+
 fn read_page(
     input: &mut Reader,
     header: &Header,
-    cause: PageCause,
+    origin: PageOrigin,
 ) -> Result<PageContent, RecordError> {
+    let cause = match header.kind % 6 {
+        0 => PageCause::Opened,
+        1 => PageCause::Repeated,
+        _ => PageCause::Reset,
+    };
     Ok(PageContent {
         position: header.position,
         lsn: header.lsn,
         committed_at_micros: header.committed_at_micros,
         cause,
+        origin,
         cursor: input.bytes()?,
         rows: input.bytes()?,
         pks: input.bytes()?,
+    })
+}
+
+fn read_diff(
+    input: &mut Reader,
+    header: &Header,
+    kind: DiffKind,
+) -> Result<DiffContent, RecordError> {
+    Ok(DiffContent {
+        position: header.position,
+        lsn: header.lsn,
+        committed_at_micros: header.committed_at_micros,
+        kind,
+        body: input.bytes()?,
     })
 }
 

@@ -24,6 +24,7 @@ use crate::generated::sql::sql_schema::{
 use crate::generated::twin::{Child, Walk, WrittenChild, write_wrapper};
 use crate::literal_json::LIST_MAX;
 use crate::query_json::{ORDER_KEYS_MAX, shorten};
+use crate::query_name::QueryWords;
 
 /// Budgets of the verifier. A filter of the size we allow has a few tables a node; depth is for
 /// values within values, as wrappers are verified one by one.
@@ -168,6 +169,7 @@ fn decode_order_key(key: OrderKeySpec<'_>) -> Result<OrderSpec, WireError> {
     Ok(OrderSpec {
         column: key.field().to_owned(),
         sort: sort.ok_or_else(|| WireError::new(ErrorCode::BadOrder, "a sort is not known"))?,
+        is_pk: key.is_pk(),
     })
 }
 
@@ -302,11 +304,24 @@ pub fn encode_query(spec: &QuerySpec, hash: &str) -> Result<Vec<u8>, WireError> 
         let why = "strict_after: false has no place in a StreamingSqlDataFilter";
         return Err(WireError::new(ErrorCode::BadCursor, why));
     }
+    write_query(spec, &QueryWords::new(hash, 1)?)
+}
+
+/// Writes a query for a foreign stream processor. It learns all but `strict_after`, which has no
+/// place here: it gets the rows as they were selected.
+///
+/// # Errors
+/// When the query says something else that this format cannot.
+pub fn encode_named_query(spec: &QuerySpec, words: &QueryWords) -> Result<Vec<u8>, WireError> {
+    write_query(spec, words)
+}
+
+fn write_query(spec: &QuerySpec, words: &QueryWords) -> Result<Vec<u8>, WireError> {
     let limit = spec.limit.map_or(Ok(LIMIT_DEFAULT), u32::try_from);
     let limit = limit.map_err(|_| WireError::new(ErrorCode::BadLimit, "limit is above 32 bits"))?;
     let mut builder = FlatBufferBuilder::new();
     let b = &mut builder;
-    let hash = Some(b.create_string(hash));
+    let hash = Some(b.create_string(&words.hash));
     let wrapper = spec.filter.as_ref().map(|filter| encode_filter(b, filter));
     let wrapper = wrapper.transpose()?;
     let order = encode_order(b, &spec.order);
@@ -317,7 +332,7 @@ pub fn encode_query(spec: &QuerySpec, hash: &str) -> Result<Vec<u8>, WireError> 
         limit,
         order: Some(order),
         cursor: Some(cursor),
-        schema_version: 1,
+        schema_version: words.schema_version,
     };
     let root = StreamingSqlDataFilter::create(b, &arguments);
     b.finish(root, None);
@@ -336,7 +351,7 @@ pub(crate) fn encode_order<'b>(
             let field = Some(b.create_string(&key.column));
             let at = Sort::ALL.iter().position(|sort| *sort == key.sort);
             let sort = OrderSort(at.and_then(|at| u8::try_from(at).ok()).expect("six sorts"));
-            let is_pk = false;
+            let is_pk = key.is_pk;
             OrderKeySpec::create(b, &OrderKeySpecArgs { field, sort, is_pk })
         })
         .collect();

@@ -87,6 +87,8 @@ struct OrderFields<'a> {
     field: Option<&'a RawValue>,
     #[serde(borrow)]
     sort: Option<&'a RawValue>,
+    #[serde(borrow)]
+    is_pk: Option<&'a RawValue>,
 }
 
 /// Reads the keys of an order; absent or null is no order.
@@ -111,7 +113,12 @@ pub(crate) fn parse_order(raw: Option<&RawValue>) -> Result<Vec<OrderSpec>, Wire
                 .and_then(|name| Sort::ALL.iter().copied().find(|sort| sort.name() == name))
                 .ok_or_else(|| bad(&format!("{} is not a sort", shorten(raw.get()))))?,
         };
-        Ok(OrderSpec { column, sort })
+        Ok(OrderSpec {
+            column,
+            sort,
+            // Whatever else it is, it is not a claim.
+            is_pk: given(fields.is_pk).and_then(boolean).unwrap_or_default(),
+        })
     };
     keys.into_iter().map(key).collect()
 }
@@ -184,6 +191,9 @@ pub fn write_query(spec: &QuerySpec) -> String {
         write_string(out, &key.column);
         out.extend_from_slice(b",\"sort\":");
         write_string(out, key.sort.name());
+        if key.is_pk {
+            out.extend_from_slice(b",\"is_pk\":true");
+        }
         out.push(b'}');
     });
     out.extend_from_slice(b"],\"cursor\":[");

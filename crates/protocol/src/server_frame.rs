@@ -4,6 +4,8 @@
 //! Field order and shape are those that existing clients have always got; additions stand beside
 //! them.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use tidegate_core::{Lsn, Position};
 
@@ -144,6 +146,66 @@ pub fn snapshot(hash_id: &HashId, page: &PageContent, reason: SnapshotReason) ->
         .close()
 }
 
+/// `{op:"snapshot"}` of a page beside a foreign stream. Its diffs say no position, so neither does
+/// the page: a client could not go on from it.
+#[must_use]
+pub fn foreign_snapshot(hash_id: &HashId, page: &PageContent, reason: SnapshotReason) -> Bytes {
+    let mut frame = Frame::op("snapshot", 192 + page.cursor.len() + page.rows.len())
+        .hash_id(hash_id)
+        .version(page.lsn);
+    frame.name("cursor");
+    frame.0.push(b'{');
+    frame.0.extend_from_slice(&page.cursor);
+    if !page.cursor.is_empty() {
+        frame.0.push(b',');
+    }
+    let lsn = format!("\"lsn\":\"{}\"}}", page.lsn);
+    frame.0.extend_from_slice(lsn.as_bytes());
+    frame
+        .raw("rows", &page.rows)
+        .text("reason", reason.as_str())
+        .close()
+}
+
+/// `{op:"rangeIndex"}`: the primary keys of a page, in order. `pks` is a JSON array.
+#[must_use]
+pub fn range_index(hash_id: &HashId, pks: &[u8]) -> Bytes {
+    Frame::op("rangeIndex", 64 + pks.len())
+        .hash_id(hash_id)
+        .raw("pks", pks)
+        .close()
+}
+
+/// `{op:"diffB64"}`: a foreign diff that did not come straight off the stream.
+#[must_use]
+pub fn diff_b64(hash_id: &HashId, payload: &[u8]) -> Bytes {
+    Frame::op("diffB64", 96 + payload.len() * 4 / 3)
+        .hash_id(hash_id)
+        .text("b64", &STANDARD.encode(payload))
+        .close()
+}
+
+/// `{op:"rowEvent"}`: `event` is JSON. An event without an LSN is of version 0.
+#[must_use]
+pub fn row_event(hash_id: &HashId, event: &[u8], lsn: Lsn) -> Bytes {
+    Frame::op("rowEvent", 96 + event.len())
+        .hash_id(hash_id)
+        .raw("event", event)
+        .version(lsn)
+        .close()
+}
+
+/// `{op:"error", code:"overflow"}`: what old clients are told in front of the page that replaces
+/// theirs. It names no subscription, as none ends.
+#[must_use]
+pub fn overflow() -> Bytes {
+    error(
+        ErrorCode::Overflow,
+        "reset-to-snapshot",
+        ErrorSubject::Session,
+    )
+}
+
 /// `{op:"resumed"}`: exactly the diffs after `position` follow.
 #[must_use]
 pub fn resumed(hash_id: &HashId, lsn: Lsn, position: Position) -> Bytes {
@@ -156,11 +218,11 @@ pub fn resumed(hash_id: &HashId, lsn: Lsn, position: Position) -> Bytes {
 /// `{op:"diff"}`: one net change of the page.
 #[must_use]
 pub fn diff(hash_id: &HashId, diff: &DiffContent) -> Bytes {
-    Frame::op("diff", 192 + diff.changes.len())
+    Frame::op("diff", 192 + diff.body.len())
         .hash_id(hash_id)
         .version(diff.lsn)
         .cursor(b"", diff.lsn, diff.position)
-        .raw("changes", &diff.changes)
+        .raw("changes", &diff.body)
         .close()
 }
 

@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 use tidegate_core::{Lsn, Position};
 use tidegate_protocol::server_frame::{self, ErrorSubject, SnapshotReason, typed};
 use tidegate_protocol::{
-    ClientFrame, CloseCode, CorrelationId, DiffContent, ErrorCode, Fault, HashId, Method,
-    PageCause, PageContent, Retry, WireError, parse_query, write_query,
+    ClientFrame, CloseCode, CorrelationId, DiffContent, DiffKind, ErrorCode, Fault, HashId, Method,
+    PageCause, PageContent, PageOrigin, Retry, WireError, parse_query, write_query,
 };
 
 fn document() -> String {
@@ -178,6 +178,7 @@ fn page_frame(op: &str, fields: &Fields<'_>) -> bytes::Bytes {
                 lsn,
                 committed_at_micros: 0,
                 cause: PageCause::Opened,
+                origin: PageOrigin::Kept,
                 cursor: cursor.into(),
                 rows: raw(fields.rows),
                 pks: raw(fields.pks),
@@ -196,7 +197,8 @@ fn page_frame(op: &str, fields: &Fields<'_>) -> bytes::Bytes {
                 position,
                 lsn,
                 committed_at_micros: 0,
-                changes: raw(fields.changes),
+                kind: DiffKind::Changes,
+                body: raw(fields.changes),
             };
             server_frame::diff(&fields.hash_id(), &content)
         }

@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng};
 use tidegate_core::{LimitRule, Lsn};
 use tidegate_gateway::{
     Gateway, GatewayConfig, GatewayError, GatewayLimits, GatewayPorts, HistoryLimits, HttpHook,
-    OutboxLimits,
+    OutboxLimits, Pages,
 };
 use tidegate_ports::Database;
 use tidegate_processor::Processor;
@@ -319,6 +319,7 @@ fn gateway_config(config: &Config, site: Site) -> GatewayConfig {
         gateway_id: StdRng::from_os_rng().random(),
         auth: config.auth.clone(),
         tenancy: config.tenancy.clone(),
+        pages: Pages::Processor,
         subscription_limit: LimitRule {
             default: LimitRule::SUBSCRIPTION
                 .default

@@ -30,6 +30,7 @@ fn order(column: &str, sort: Sort) -> OrderSpec {
     OrderSpec {
         column: column.to_owned(),
         sort,
+        is_pk: false,
     }
 }
 

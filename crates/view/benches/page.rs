@@ -67,6 +67,7 @@ fn query(schema: &Arc<TableSchema>, owner: u64, price: u64) -> Arc<Query> {
     let order = OrderSpec {
         column: "updated".to_owned(),
         sort: Sort::DescDefault,
+        is_pk: false,
     };
     let spec = QuerySpec {
         filter: Some(filter),

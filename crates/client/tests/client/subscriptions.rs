@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::json;
 use tidegate_client::{Format, Payload, QueryBuilder, Slow, Subscribe, Update};
 use tidegate_core::{Literal, Lsn, Operator, QuerySpec, Sort};
-use tidegate_protocol::{DiffContent, HashId, binary_diff};
+use tidegate_protocol::{DiffContent, DiffKind, HashId, binary_diff};
 
 use crate::fake_server::{FakeServer, added, row, snapshot};
 use crate::{kind, pks, position};
@@ -88,7 +88,8 @@ async fn follows_in_binary() {
         lsn: Lsn::new(9),
         committed_at_micros: 0,
         position: "1-1".parse().unwrap(),
-        changes: Bytes::from_static(changes.as_bytes()),
+        kind: DiffKind::Changes,
+        body: Bytes::from_static(changes.as_bytes()),
     };
     let frame = binary_diff(&HashId::parse(&label).unwrap(), &diff).unwrap();
     peer.send_binary(frame.to_vec()).await;

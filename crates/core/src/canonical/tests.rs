@@ -86,6 +86,7 @@ fn order_is_total() {
         let order = specs.iter().map(|(c, sort)| OrderSpec {
             column: (*c).into(),
             sort: *sort,
+            is_pk: false,
         });
         let spec = QuerySpec {
             order: order.collect(),
@@ -120,6 +121,7 @@ fn keyset_is_a_prefix() {
         let order = vec![OrderSpec {
             column: "status".into(),
             sort: Sort::AscDefault,
+            is_pk: false,
         }];
         let keyset = entries.iter().map(entry).collect();
         let spec = QuerySpec {

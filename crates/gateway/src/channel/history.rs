@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use tidegate_core::{Lsn, Position};
-use tidegate_protocol::{DiffContent, PageContent};
+use tidegate_protocol::{DiffContent, DiffKind, PageContent, PageOrigin};
 
 /// Bounds of a history. Beyond them the oldest diffs go: a resume from before them asks the cache,
 /// a newcomer asks for the page again.
@@ -107,7 +107,7 @@ impl History {
         let is_newer = self
             .base
             .as_ref()
-            .is_none_or(|base| base.position < page.position);
+            .is_none_or(|base| (base.position, base.fence()) < (page.position, page.fence()));
         if is_newer && self.reaches(page.position) {
             self.base = Some(page);
         }
@@ -150,17 +150,23 @@ impl History {
         (behind <= limits.join_bytes_max.min(page_bytes(page).max(4096))).then_some(page)
     }
 
-    /// The position of a client whose last diff was of commit `version`, if that can be proved.
+    /// The position of a client whose last diff was of commit `version`, and its fence, if that can
+    /// be proved.
     ///
     /// An LSN says little about completeness, so this takes it only where nothing is left to doubt:
     /// the commits held here rise strictly and the version is one of them. A version between them,
-    /// or above all that is known here, is not believed.
-    pub(super) fn position_of(&self, version: Lsn) -> Option<Position> {
+    /// or above all that is known here, is not believed. Nor is any where row events are among the
+    /// diffs: they come by another topic, and another gateway may have sent them in another order.
+    pub(super) fn position_of(&self, version: Lsn) -> Option<(Position, Lsn)> {
         let base = self.base.as_ref()?;
         let marks = std::iter::once((base.position, base.lsn)).chain(
             self.after(base.position)
+                .filter(|diff| diff.lsn > base.fence())
                 .map(|diff| (diff.position, diff.lsn)),
         );
+        if self.tail.iter().any(|diff| diff.kind == DiffKind::RowEvent) {
+            return None;
+        }
         let mut found = None;
         let mut previous: Option<Lsn> = None;
         for (position, lsn) in marks {
@@ -172,12 +178,16 @@ impl History {
                 found = Some(position);
             }
         }
-        found
+        let fence = match base.origin {
+            PageOrigin::Kept => Lsn::ZERO,
+            PageOrigin::Read => version,
+        };
+        found.map(|position| (position, fence))
     }
 }
 
 fn diff_bytes(diff: &DiffContent) -> usize {
-    size_of::<DiffContent>() + diff.changes.len()
+    size_of::<DiffContent>() + diff.body.len()
 }
 
 fn page_bytes(page: &PageContent) -> usize {

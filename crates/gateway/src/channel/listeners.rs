@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use slab::Slab;
-use tidegate_core::Position;
+use tidegate_core::{Lsn, Position};
 use tidegate_protocol::server_frame::SnapshotReason;
 use tidegate_protocol::{Format, HashId, PageContent};
 
@@ -87,6 +87,7 @@ impl Listeners {
             id: listener.id,
             phase,
             slow: listener.slow,
+            fence: Lsn::ZERO,
         });
         self.count += 1;
         ListenerPlace {
@@ -158,6 +159,12 @@ impl Listeners {
     pub(super) fn set_phase(&mut self, place: ListenerPlace, phase: Phase) {
         if let Some((group, slot)) = self.group_of(place) {
             group.members[slot].phase = phase;
+        }
+    }
+
+    pub(super) fn set_fence(&mut self, place: ListenerPlace, fence: Lsn) {
+        if let Some((group, slot)) = self.group_of(place) {
+            group.members[slot].fence = fence;
         }
     }
 

@@ -49,6 +49,7 @@ impl Channel {
             return;
         };
         group.members[slot].phase = Phase::Live;
+        group.members[slot].fence = page.fence();
         if reason != SnapshotReason::Subscribe {
             context.effects.push(Effect::Reset(reason));
         }
@@ -58,12 +59,13 @@ impl Channel {
         }
         // The page and its diffs are one: cut apart by the bound, a page near it could never be
         // sent.
-        let owner = Owner::Subscription(group.members[slot].id);
+        let member = &group.members[slot];
+        let owner = Owner::Subscription(member.id);
         for diff in history.after(page.position) {
-            let frame = frame::diff(&group.label, group.format, diff);
-            context
-                .outboxes
-                .push_after(group.members[slot].session, frame, owner);
+            if !member.holds(diff) {
+                let frame = frame::kept_diff(&group.label, group.format, diff);
+                context.outboxes.push_after(member.session, frame, owner);
+            }
         }
     }
 
@@ -126,8 +128,10 @@ impl Channel {
             if pushed == Push::Full {
                 return;
             }
-            let frame = frame::diff(&group.label, group.format, diff);
-            pushed = push(group, slot, frame, context);
+            if !group.members[slot].holds(diff) {
+                let frame = frame::kept_diff(&group.label, group.format, diff);
+                pushed = push(group, slot, frame, context);
+            }
         }
     }
 }

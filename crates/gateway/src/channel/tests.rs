@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 use tidegate_core::{Epoch, Offset};
-use tidegate_protocol::{PageCause, PageRecord};
+use tidegate_protocol::{DiffKind, PageCause, PageOrigin, PageRecord};
 
 use super::*;
 use crate::outbox::OutboxLimits;
@@ -79,6 +79,7 @@ impl Owner {
             lsn: Lsn::new(self.lsn),
             committed_at_micros: 0,
             cause,
+            origin: PageOrigin::Kept,
             cursor: Bytes::new(),
             rows: Bytes::from(format!("{:?}", self.rows)),
             pks: Bytes::from_static(b"[]"),
@@ -94,7 +95,8 @@ impl Owner {
             position: self.position,
             lsn: Lsn::new(self.lsn),
             committed_at_micros: 0,
-            changes: Bytes::from(format!("[{}]", self.lsn)),
+            kind: DiffKind::Changes,
+            body: Bytes::from(format!("[{}]", self.lsn)),
         };
         self.cache.push(diff.clone());
         if self.cache.len() > CACHE_MAX {

@@ -18,7 +18,10 @@ fn need(shard: usize) -> InterestCommand {
     InterestCommand::NeedPage {
         shard,
         key: key(),
-        query: Arc::default(),
+        wanted: Arc::new(Wanted {
+            query: QuerySpec::default(),
+            name: None,
+        }),
     }
 }
 

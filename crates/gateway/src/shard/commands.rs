@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use tidegate_core::{Query, RoutingKey, TableName, TableSchema, TenantId};
+use tidegate_core::{LimitRule, Query, QueryHash, RoutingKey, TableName, TableSchema, TenantId};
 use tidegate_protocol::server_frame::{self, ErrorSubject};
 use tidegate_protocol::{
-    ClientFrame, ErrorCode, ErrorReply, FrameError, HashId, RpcCall, Subscribe, WireError,
+    ClientFrame, ErrorCode, ErrorReply, ForeignKey, FrameError, HashId, QueryName, RpcCall,
+    Subscribe, WireError, write_query,
 };
 
 use super::Shard;
 use crate::channel::{Begin, Listener};
+use crate::config::Pages;
 use crate::frame;
+use crate::interest::Wanted;
 use crate::loader::{Call, Job, LookUp, Waiting};
 use crate::metrics;
 use crate::outbox::{Owner, SubscriptionId};
@@ -100,9 +103,19 @@ impl Shard {
             id: subscription,
             frame,
         };
+        match self.shared.config.pages {
+            Pages::Processor => self.look_up(tenant, waiting),
+            Pages::Foreign => {
+                let routed = route_by_name(&tenant, &waiting.frame);
+                self.place(waiting, routed);
+            }
+        }
+    }
+
+    fn look_up(&mut self, tenant: TenantId, waiting: Waiting) {
         let table = waiting.frame.table.clone();
         match self.schemas.look_up(&tenant, waiting, self.now) {
-            LookUp::Found(schema, waiting) => self.place(&tenant, waiting, &schema),
+            LookUp::Found(schema, waiting) => self.place_described(&tenant, waiting, &schema),
             LookUp::StartRead => self.jobs.push(Job::Describe { tenant, table }),
             LookUp::Queued => {}
         }
@@ -118,7 +131,7 @@ impl Shard {
         let schema = described.as_ref().ok().cloned();
         for waiting in self.schemas.loaded(key, schema, self.now) {
             match &described {
-                Ok(schema) => self.place(&tenant, waiting, schema),
+                Ok(schema) => self.place_described(&tenant, waiting, schema),
                 Err(error) => self.end_waiting(&waiting, error),
             }
         }
@@ -144,29 +157,25 @@ impl Shard {
         self.reply(id, frame::text(&payload));
     }
 
+    fn place_described(&mut self, tenant: &TenantId, waiting: Waiting, schema: &Arc<TableSchema>) {
+        let rule = self.shared.config.subscription_limit;
+        let routed = route_by_content(tenant, &waiting.frame, schema, rule);
+        self.place(waiting, routed);
+    }
+
     /// Makes a subscribe a listener of its channel.
-    fn place(&mut self, tenant: &TenantId, waiting: Waiting, schema: &Arc<TableSchema>) {
+    fn place(&mut self, waiting: Waiting, routed: Result<(RoutingKey, Wanted), WireError>) {
         if !self.is_wanted(&waiting) {
             return;
         }
-        let rule = self.shared.config.subscription_limit;
-        let query = match Query::from_spec(&waiting.frame.query, schema, rule) {
-            Ok(query) => query,
+        let (key, wanted) = match routed {
+            Ok(routed) => routed,
             Err(error) => {
-                self.end_waiting(&waiting, &error.into());
+                self.end_waiting(&waiting, &error);
                 return;
             }
         };
-        let key = RoutingKey {
-            tenant: tenant.clone(),
-            table: waiting.frame.table.clone(),
-            query: query.hash(),
-        };
-        // A lease names its limit. The page's owner has no default that would be this gateway's,
-        // and another limit is another query.
-        let mut spec = waiting.frame.query.clone();
-        spec.limit = Some(u64::from(query.limit()));
-        let Some(channel) = self.channel_of(key, &spec) else {
+        let Some(channel) = self.channel_of(key, wanted) else {
             let error = WireError::new(ErrorCode::Overloaded, "there are too many live queries");
             self.end_waiting(&waiting, &error);
             return;
@@ -281,4 +290,54 @@ impl Shard {
             self.reply(id, frame);
         }
     }
+}
+
+/// Where a query goes that is known by its content: in canonical form, whatever a client calls it.
+fn route_by_content(
+    tenant: &TenantId,
+    frame: &Subscribe,
+    schema: &Arc<TableSchema>,
+    rule: LimitRule,
+) -> Result<(RoutingKey, Wanted), WireError> {
+    let query = Query::from_spec(&frame.query, schema, rule)?;
+    let key = RoutingKey {
+        tenant: tenant.clone(),
+        table: frame.table.clone(),
+        query: query.hash(),
+    };
+    // A lease names its limit. The page's owner has no default that would be this gateway's, and
+    // another limit is another query.
+    let mut spec = frame.query.clone();
+    spec.limit = Some(u64::from(query.limit()));
+    let wanted = Wanted {
+        query: spec,
+        name: None,
+    };
+    Ok((key, wanted))
+}
+
+/// Where a query goes that is known by its name: as it was written. Two queries of one name go to
+/// different places, so that neither gets the other's page; their owner takes one of them.
+fn route_by_name(tenant: &TenantId, frame: &Subscribe) -> Result<(RoutingKey, Wanted), WireError> {
+    if ForeignKey::new(tenant, &frame.table, &frame.hash_id).is_none() {
+        let why = format!(
+            "a table called {} cannot be subscribed to here",
+            frame.table
+        );
+        return Err(WireError::new(ErrorCode::UnsupportedTable, why));
+    }
+    let key = RoutingKey {
+        tenant: tenant.clone(),
+        table: frame.table.clone(),
+        query: QueryHash::of_labelled(frame.hash_id.as_str(), &write_query(&frame.query)),
+    };
+    let name = QueryName {
+        label: frame.hash_id.clone(),
+        words: frame.words.clone(),
+    };
+    let wanted = Wanted {
+        query: frame.query.clone(),
+        name: Some(name),
+    };
+    Ok((key, wanted))
 }

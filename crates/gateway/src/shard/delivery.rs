@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_core::{Life, Lsn, Partition, Position, QuerySpec, RoutingKey};
+use tidegate_core::{Life, Lsn, Partition, Position, RoutingKey};
 use tidegate_ports::{Batch, Record};
 use tidegate_protocol::server_frame::{self, ErrorSubject};
 use tidegate_protocol::{DiffContent, ErrorCode, PageRecord};
@@ -10,7 +10,7 @@ use tidegate_protocol::{DiffContent, ErrorCode, PageRecord};
 use super::Shard;
 use crate::channel::{Begin, Channel, Context, Effect, Listener, ListenerPlace};
 use crate::frame;
-use crate::interest::InterestCommand;
+use crate::interest::{InterestCommand, Wanted};
 use crate::loader::Job;
 use crate::outbox::{Owner, SubscriptionId};
 use crate::outboxes::SessionIndex;
@@ -21,7 +21,7 @@ pub(super) struct ChannelEntry {
     pub(super) channel: Channel,
     pub(super) partition: Partition,
     pub(super) key: RoutingKey,
-    pub(super) query: Arc<QuerySpec>,
+    pub(super) wanted: Arc<Wanted>,
     /// Since when nobody listens.
     pub(super) deserted_at: Option<Second>,
     /// When the owner was last asked for the page, and how often without an answer.
@@ -31,7 +31,7 @@ pub(super) struct ChannelEntry {
 
 impl Shard {
     /// The channel of a key, made if there is none. `None` when there are as many as there may be.
-    pub(super) fn channel_of(&mut self, key: RoutingKey, query: &QuerySpec) -> Option<u32> {
+    pub(super) fn channel_of(&mut self, key: RoutingKey, wanted: Wanted) -> Option<u32> {
         let encoded = key.encode().into_bytes().into_boxed_slice();
         if let Some(channel) = self.by_key.get(&encoded) {
             return Some(*channel);
@@ -43,7 +43,7 @@ impl Shard {
             channel: Channel::new(self.limits().history),
             partition: key.partition(self.progress.len() as u32),
             key,
-            query: Arc::new(query.clone()),
+            wanted: Arc::new(wanted),
             deserted_at: None,
             asked_at: self.now,
             asks: 0,
@@ -109,7 +109,7 @@ impl Shard {
                 self.outgoing.push_back(InterestCommand::NeedPage {
                     shard: self.index,
                     key: entry.key.clone(),
-                    query: Arc::clone(&entry.query),
+                    wanted: Arc::clone(&entry.wanted),
                 });
             }
             Effect::Replay { place, id, after } => self.jobs.push(Job::Replay {

@@ -82,7 +82,7 @@ impl Shard {
                         self.outgoing.push_back(InterestCommand::NeedPage {
                             shard,
                             key: entry.key.clone(),
-                            query: Arc::clone(&entry.query),
+                            wanted: Arc::clone(&entry.wanted),
                         });
                     }
                 }

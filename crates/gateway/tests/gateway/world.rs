@@ -13,14 +13,17 @@ use tidegate_core::{
     Column, ColumnType, Command, CommandError, Epoch, Life, LimitRule, Lsn, Offset, Outcome,
     Position, Reply, RoutingKey, TableName, TableSchema, Tenancy, TenantId,
 };
-use tidegate_gateway::{Auth, Gateway, GatewayConfig, GatewayError, GatewayLimits, GatewayPorts};
+use tidegate_gateway::{
+    Auth, Gateway, GatewayConfig, GatewayError, GatewayLimits, GatewayPorts, Pages,
+};
 use tidegate_ports::{
     Bus, BusEvent, BusReader, ChangeStream, Database, DatabaseError, HotCache, MemoryBus,
     MemoryBusLimits, MemoryCache, MemoryCacheLimits, PortError, Record, Snapshot, SnapshotRequest,
     Start, TailEntry, Topic,
 };
 use tidegate_protocol::{
-    ControlRecord, DiffContent, ErrorCode, PageCause, PageContent, PageRecord, Want,
+    ControlRecord, DiffContent, DiffKind, ErrorCode, PageCause, PageContent, PageOrigin,
+    PageRecord, Want,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -118,6 +121,7 @@ pub(crate) fn config() -> GatewayConfig {
         gateway_id: 42,
         auth: Auth::None,
         tenancy: Tenancy::Prefix,
+        pages: Pages::Processor,
         subscription_limit: LimitRule::SUBSCRIPTION,
         limits: GatewayLimits {
             // Test clients do not answer a close unless they are reading.
@@ -326,6 +330,7 @@ pub(crate) fn page(position: Position, cause: PageCause) -> PageRecord {
         lsn: Lsn::new(100 + position.offset.get()),
         committed_at_micros: 1_700_000_000_000_000,
         cause,
+        origin: PageOrigin::Kept,
         cursor: Bytes::from_static(b"\"id\":\"1\""),
         rows: Bytes::from(format!("[{{\"id\":\"1\",\"name\":\"{position}\"}}]")),
         pks: Bytes::from_static(b"[\"1\"]"),
@@ -346,7 +351,8 @@ pub(crate) fn sized_diff(position: Position, bytes: usize) -> PageRecord {
         position,
         lsn: Lsn::new(100 + position.offset.get()),
         committed_at_micros: 1_700_000_000_000_000,
-        changes: Bytes::from(changes.to_string()),
+        kind: DiffKind::Changes,
+        body: Bytes::from(changes.to_string()),
     })
 }
 

@@ -241,6 +241,7 @@ async fn get_data() {
             order: vec![OrderSpec {
                 column: "v".to_owned(),
                 sort: Sort::AscDefault,
+                is_pk: false,
             }],
             limit,
             ..QuerySpec::default()

@@ -48,6 +48,7 @@ fn query(schema: &Arc<TableSchema>, dice: &mut SmallRng) -> Arc<Query> {
     let order = (0..dice.random_range(0..3)).map(|at| OrderSpec {
         column: columns[at].to_owned(),
         sort: Sort::ALL[dice.random_range(0..Sort::ALL.len())],
+        is_pk: false,
     });
     let spec = QuerySpec {
         filter,

@@ -78,6 +78,7 @@ impl Bench {
             gateway: GATEWAY,
             key,
             query,
+            name: None,
             want,
         };
         self.owner.control(lease, self.now, &mut effects);
@@ -215,7 +216,7 @@ fn diffs_are_dense() {
         let changes = format!(
             r#"[{{"kind":"modified","pk":"1","from":0,"pos":0,"row":{{"id":1,"n":{lsn}}}}}]"#
         );
-        assert_eq!(diff.changes, changes);
+        assert_eq!(diff.body, changes);
         assert_eq!(effects.tails[0].value, effects.records[0].value);
     }
     let quiet = bench.change(20, Some(vec![upsert(9, 9)]), Part::Last);
@@ -274,7 +275,7 @@ fn parts_are_applied_whole() {
     let [PageRecord::Diff(diff)] = &published(&whole)[..] else {
         panic!("one diff")
     };
-    assert!(diff.changes.starts_with(br#"[{"kind":"modified","pk":"1""#));
+    assert!(diff.body.starts_with(br#"[{"kind":"modified","pk":"1""#));
     assert_eq!(diff.position, at(1, 1));
 }
 
@@ -345,6 +346,7 @@ fn refusals() {
         gateway: GATEWAY,
         key,
         query: filtered,
+        name: None,
         want: Want::Page,
     };
     bench.owner.control(lease, bench.now, &mut effects);

@@ -4,6 +4,7 @@ use proptest::prelude::{any, proptest};
 use tidegate_core::{Epoch, Offset};
 
 use super::*;
+use crate::page_record::DiffKind;
 
 const CHANGES: &str = concat!(
     r#"[{"kind":"removed","pk":"z","from":4},"#,
@@ -19,7 +20,8 @@ fn content(changes: &'static str) -> DiffContent {
         },
         lsn: Lsn::new(u64::MAX),
         committed_at_micros: 0,
-        changes: Bytes::from_static(changes.as_bytes()),
+        kind: DiffKind::Changes,
+        body: Bytes::from_static(changes.as_bytes()),
     }
 }
 

@@ -13,13 +13,20 @@ fn key() -> RoutingKey {
 
 fn record() -> impl Strategy<Value = ControlRecord> {
     let want = select(vec![Want::Renew, Want::Page]);
-    (any::<u64>(), query(), proptest::option::of(want)).prop_map(|(gateway, query, want)| {
+    let name = (".{1,9}", ".{0,9}", any::<u16>()).prop_map(|(label, hash, version)| QueryName {
+        label: HashId::parse(&label).unwrap(),
+        words: QueryWords::new(&hash, version).unwrap(),
+    });
+    let name = proptest::option::of(name);
+    let parts = (any::<u64>(), query(), name, proptest::option::of(want));
+    parts.prop_map(|(gateway, query, name, want)| {
         let key = key();
         match want {
             Some(want) => ControlRecord::Lease {
                 gateway,
                 key,
                 query,
+                name,
                 want,
             },
             None => ControlRecord::Release { gateway, key },

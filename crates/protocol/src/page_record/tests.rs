@@ -29,27 +29,36 @@ fn record() -> impl Strategy<Value = PageRecord> {
         any::<(u64, i64)>(),
         cause,
         (bytes(), bytes(), bytes()),
+        select(vec![PageOrigin::Kept, PageOrigin::Read]),
     )
         .prop_map(
-            |(position, (lsn, committed_at_micros), cause, (cursor, rows, pks))| {
+            |(position, (lsn, committed_at_micros), cause, (cursor, rows, pks), origin)| {
                 PageRecord::Page(PageContent {
                     position,
                     lsn: Lsn::new(lsn),
                     committed_at_micros,
                     cause,
+                    origin,
                     cursor,
                     rows,
                     pks,
                 })
             },
         );
-    let diff = (position(), any::<(u64, i64)>(), bytes()).prop_map(
-        |(position, (lsn, committed_at_micros), changes)| {
+    let kind = select(vec![
+        DiffKind::Changes,
+        DiffKind::Opaque,
+        DiffKind::Stored,
+        DiffKind::RowEvent,
+    ]);
+    let diff = (position(), any::<(u64, i64)>(), kind, bytes()).prop_map(
+        |(position, (lsn, committed_at_micros), kind, body)| {
             PageRecord::Diff(DiffContent {
                 position,
                 lsn: Lsn::new(lsn),
                 committed_at_micros,
-                changes,
+                kind,
+                body,
             })
         },
     );
@@ -88,13 +97,14 @@ fn texts_are_slices() {
         position: Position::start(Epoch::from_raw(1)).next(),
         lsn: Lsn::new(5),
         committed_at_micros: 6,
-        changes: Bytes::from_static(b"[{\"kind\":\"removed\"}]"),
+        kind: DiffKind::Changes,
+        body: Bytes::from_static(b"[{\"kind\":\"removed\"}]"),
     });
     let bytes = diff.encode();
     let Ok(PageRecord::Diff(read)) = PageRecord::decode(bytes.clone()) else {
         panic!("a diff")
     };
-    assert!(bytes.as_ptr_range().contains(&read.changes.as_ptr()));
+    assert!(bytes.as_ptr_range().contains(&read.body.as_ptr()));
 }
 
 /// The code of a newer processor does not cost an older gateway the refusal.

@@ -6,7 +6,7 @@ use tidegate_core::{Epoch, Offset};
 use super::*;
 use crate::client_frame::ClientFrame;
 use crate::golden::transcript;
-use crate::page_record::PageCause;
+use crate::page_record::{DiffKind, PageCause, PageOrigin};
 
 fn label(text: &str) -> HashId {
     HashId::parse(text).unwrap()
@@ -25,6 +25,7 @@ fn page(cursor: &'static str, lsn: u64) -> PageContent {
         lsn: Lsn::new(lsn),
         committed_at_micros: 0,
         cause: PageCause::Opened,
+        origin: PageOrigin::Kept,
         cursor: Bytes::from_static(cursor.as_bytes()),
         rows: Bytes::from_static(b"[{\"id\":\"n02\"}]"),
         pks: Bytes::from_static(b"[\"n02\"]"),
@@ -59,7 +60,8 @@ fn page_frames() {
         position: place(8, 3),
         lsn: Lsn::new(6),
         committed_at_micros: 0,
-        changes: Bytes::from_static(b"[]"),
+        kind: DiffKind::Changes,
+        body: Bytes::from_static(b"[]"),
     };
     assert_eq!(
         diff(&label("a\"b"), &content),

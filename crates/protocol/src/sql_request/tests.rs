@@ -71,6 +71,9 @@ fn normal(mut command: Command) -> Command {
                 .keyset
                 .iter_mut()
                 .for_each(|entry| value(&mut entry.value));
+            // The recorded gateway lost it on the way.
+            let order = &mut selection.query.order;
+            order.iter_mut().for_each(|key| key.is_pk = false);
         }
         Command::RunAggregation(_, aggregation) => aggregation.filter.iter_mut().for_each(filter),
         Command::UpdateSingle(_, key, row) => {

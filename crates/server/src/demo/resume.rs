@@ -74,6 +74,7 @@ async fn select(
     let by_id = OrderSpec {
         column: "id".to_owned(),
         sort,
+        is_pk: false,
     };
     let selection = Selection {
         query: QuerySpec {

@@ -608,6 +608,7 @@ async fn orders_and_keysets() {
                     .map(|(name, sort)| OrderSpec {
                         column: (*name).to_owned(),
                         sort: *sort,
+                        is_pk: false,
                     })
                     .collect(),
                 limit: Some(10_000),

@@ -210,6 +210,7 @@ async fn hostile_names() {
             order: vec![OrderSpec {
                 column: HOSTILE[7].to_owned(),
                 sort: Sort::DescDefault,
+                is_pk: false,
             }],
             ..QuerySpec::default()
         };

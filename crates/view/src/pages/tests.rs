@@ -31,6 +31,7 @@ fn query_of(schema: &Arc<TableSchema>, limit: u64) -> Arc<Query> {
     let order = OrderSpec {
         column: "n".to_owned(),
         sort: Sort::AscDefault,
+        is_pk: false,
     };
     let spec = QuerySpec {
         order: vec![order],

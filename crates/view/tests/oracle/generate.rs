@@ -200,6 +200,7 @@ pub(crate) fn spec(schema: &TableSchema, rng: &mut SmallRng) -> QuerySpec {
                 .name
                 .to_string(),
             sort: *Sort::ALL.choose(rng).expect("there are sorts"),
+            is_pk: false,
         })
         .collect();
     QuerySpec {
