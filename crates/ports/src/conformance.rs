@@ -4,7 +4,9 @@
 mod broker;
 mod bus;
 mod cache;
+mod shared_pages;
 
 pub use broker::broker_conforms;
 pub use bus::bus_conforms;
 pub use cache::cache_conforms;
+pub use shared_pages::shared_pages_conform;

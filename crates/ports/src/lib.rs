@@ -19,6 +19,8 @@ mod error;
 mod memory_broker;
 mod memory_bus;
 mod memory_cache;
+mod memory_shared_pages;
+mod shared_pages;
 
 pub use backoff::Backoff;
 pub use broker::{
@@ -31,3 +33,5 @@ pub use error::PortError;
 pub use memory_broker::{MemoryBroker, MemoryBrokerLimits};
 pub use memory_bus::{MemoryBus, MemoryBusLimits};
 pub use memory_cache::{MemoryCache, MemoryCacheLimits};
+pub use memory_shared_pages::{MemorySharedPages, SharedPagesLimits};
+pub use shared_pages::{Claimed, Left, PageClaim, SharedDiff, SharedPages};

@@ -2,11 +2,13 @@
 
 use bytes::Bytes;
 use tidegate_core::Partition;
-use tidegate_ports::conformance::{broker_conforms, bus_conforms, cache_conforms};
+use tidegate_ports::conformance::{
+    broker_conforms, bus_conforms, cache_conforms, shared_pages_conform,
+};
 use tidegate_ports::{
     Broker, BrokerEvent, BrokerReader, Bus, BusEvent, Keep, MemoryBroker, MemoryBrokerLimits,
-    MemoryBus, MemoryBusLimits, MemoryCache, MemoryCacheLimits, Message, PortError, Record, Start,
-    Topic, TopicName,
+    MemoryBus, MemoryBusLimits, MemoryCache, MemoryCacheLimits, MemorySharedPages, Message,
+    PortError, Record, SharedPagesLimits, Start, Topic, TopicName,
 };
 
 #[tokio::test]
@@ -129,4 +131,21 @@ async fn topics_keep_what_they_were_made_to_keep() {
     assert!(matches!(reader.poll().await, Err(PortError::Gone { .. })));
     let expected = [(Some(Bytes::from("a")), Some(Bytes::from("2")))];
     assert_eq!(next(&mut *reader).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_shared_pages_conform() {
+    let limits = SharedPagesLimits {
+        diffs_max: 5,
+        ..SharedPagesLimits::default()
+    };
+    let lsn_of = |entry: &[u8]| {
+        std::str::from_utf8(entry)
+            .ok()?
+            .split('"')
+            .nth(3)?
+            .parse()
+            .ok()
+    };
+    shared_pages_conform(&MemorySharedPages::new(limits, lsn_of), limits.lease).await;
 }

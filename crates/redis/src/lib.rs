@@ -13,7 +13,9 @@ mod cache;
 mod config;
 mod error;
 mod link;
+mod shared_pages;
 mod tail;
 
 pub use cache::RedisCache;
 pub use config::{RedisConfig, RedisUrl, UrlError};
+pub use shared_pages::{RedisSharedPages, SharedPagesSettings};

@@ -4,5 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod outages;
+mod shared_pages;
 mod tails;
 mod world;
