@@ -120,8 +120,10 @@ impl SharedPages for MemorySharedPages {
                 return Claimed::Conflict;
             }
             known.query = query;
-            known.until.insert(gateway, now + self.limits.lease);
-            Claimed::Granted
+            match known.until.insert(gateway, now + self.limits.lease) {
+                Some(_) => Claimed::Renewed,
+                None => Claimed::Granted,
+            }
         };
         Ok(claims.into_iter().map(claim).collect())
     }

@@ -23,8 +23,10 @@ pub struct PageClaim {
 /// How a claim went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claimed {
-    /// The page is claimed for a lease from now.
+    /// The page is claimed for a lease from now, and was not this gateway's before.
     Granted,
+    /// It goes on being this gateway's, for a lease from now.
+    Renewed,
     /// Another gateway holds the key for another query.
     Conflict,
 }

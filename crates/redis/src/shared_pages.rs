@@ -29,13 +29,15 @@ local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 local others = redis.call('ZCARD', KEYS[1])
-if redis.call('ZSCORE', KEYS[1], ARGV[1]) then others = others - 1 end
+local held = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if held then others = others - 1 end
 local known = redis.call('GET', KEYS[2])
 if others > 0 and known and known ~= ARGV[2] then return 0 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3] * 4)
 redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[3] * 4)
 redis.call('ZADD', KEYS[3], now + ARGV[3], ARGV[4])
+if held then return 2 end
 return 1
 ";
 
@@ -232,7 +234,8 @@ impl SharedPages for RedisSharedPages {
         let claimed = answers.iter().map(|answer| {
             Ok(match number(answer)? {
                 0 => Claimed::Conflict,
-                _ => Claimed::Granted,
+                1 => Claimed::Granted,
+                _ => Claimed::Renewed,
             })
         });
         claimed.collect()

@@ -11,7 +11,7 @@ use super::Violation;
 use crate::tree::{Dependency, Package, Tree};
 
 /// The services of the system. They meet on the bus only, so not even a test of one uses another.
-const PARTS: &[&str] = &["cdc", "gateway", "processor", "rpc"];
+const PARTS: &[&str] = &["cdc", "gateway", "legacy", "processor", "rpc"];
 
 /// Crates that nothing depends on, except for tests.
 const TOPS: &[&str] = &["server", "sim", "xtask"];
@@ -46,6 +46,7 @@ const ARROWS: &[(&str, Allowed)] = &[
     ("rpc", Allowed::Only(&["ports", "protocol"])),
     ("cdc", Allowed::Only(&["ports", "protocol"])),
     ("gateway", Allowed::Only(&["ports", "protocol"])),
+    ("legacy", Allowed::Only(&["ports", "protocol"])),
     ("processor", Allowed::Only(&["ports", "protocol", "view"])),
     ("client", Allowed::Only(&["protocol"])),
     ("server", Allowed::All),
