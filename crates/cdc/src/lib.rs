@@ -14,17 +14,30 @@ mod metrics;
 mod split;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tidegate_core::Lsn;
-use tidegate_ports::{Backoff, Bus, ChangeBatch, ChangeStream, Database, PortError, Record, Topic};
+use tidegate_ports::{
+    Backoff, Bus, ChangeBatch, ChangeStream, Database, PortError, Record, Topic, jittered,
+};
 use tidegate_protocol::ChangeRecord;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Relays until it is told to stop.
-///
-/// `relayed` follows the position of the last batch on the bus. It is sent to for the first time
-/// when the relay is running, also when nothing was ever committed and the position is still zero.
+/// Between two looks of a standby at whether the other is gone.
+const STANDBY_LOOK: Duration = Duration::from_millis(500);
+
+/// How a relay stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelayState {
+    /// It has no stream of changes, or nothing of it is on the bus yet.
+    Starting,
+    /// Another one relays; this one takes over when that is gone.
+    Standby,
+    /// What the database commits gets onto the bus.
+    Relaying,
+}
+
+/// Relays until it is told to stop. `state` follows how that goes.
 ///
 /// # Errors
 /// When the database refuses to stream, or the bus a record, for a reason that waiting will not
@@ -32,13 +45,13 @@ use tokio_util::sync::CancellationToken;
 pub async fn run(
     bus: Arc<dyn Bus>,
     database: Arc<dyn Database>,
-    relayed: watch::Sender<Lsn>,
+    state: watch::Sender<RelayState>,
     shutdown: CancellationToken,
 ) -> Result<(), PortError> {
     let relay = Relay {
         bus,
         database,
-        relayed,
+        state,
         metrics: metrics::Metrics::new(),
     };
     tokio::select! {
@@ -50,7 +63,7 @@ pub async fn run(
 struct Relay {
     bus: Arc<dyn Bus>,
     database: Arc<dyn Database>,
-    relayed: watch::Sender<Lsn>,
+    state: watch::Sender<RelayState>,
     metrics: metrics::Metrics,
 }
 
@@ -60,8 +73,13 @@ impl Relay {
         loop {
             let stream = match self.database.changes().await {
                 Ok(stream) => stream,
+                Err(PortError::Taken { .. }) => {
+                    self.stand_by().await;
+                    continue;
+                }
                 Err(error) if error.is_retryable() => {
-                    tracing::warn!(error = %error, "change stream unavailable, trying again");
+                    self.turn(RelayState::Starting);
+                    tracing::warn!(error = %error.with_causes(), "change stream unavailable, trying again");
                     backoff.wait().await;
                     continue;
                 }
@@ -73,13 +91,30 @@ impl Relay {
             match self.relay(stream, &mut backoff).await {
                 Err(error) if !error.is_retryable() => return Err(error),
                 Err(error) => {
-                    tracing::warn!(error = %error, "change stream broke, making a new one")
+                    tracing::warn!(error = %error.with_causes(), "change stream broke, making a new one");
                 }
                 Ok(()) => tracing::warn!("change stream ended, making a new one"),
             }
+            self.turn(RelayState::Starting);
             self.metrics.restarts.increment(1);
             backoff.wait().await;
         }
+    }
+
+    /// Waits a little for the other one to go.
+    async fn stand_by(&self) {
+        if self.turn(RelayState::Standby) {
+            tracing::info!("another process relays, this one stands by");
+        }
+        tokio::time::sleep(jittered(STANDBY_LOOK)).await;
+    }
+
+    /// Whether the state was another one before.
+    fn turn(&self, state: RelayState) -> bool {
+        self.state.send_if_modified(|current| {
+            let before = std::mem::replace(current, state);
+            before != state
+        })
     }
 
     async fn relay(
@@ -94,7 +129,9 @@ impl Relay {
             self.publish(split::records(batch, self.bus.partition_count()))
                 .await?;
             stream.acknowledge(lsn);
-            self.relayed.send_replace(lsn);
+            if self.turn(RelayState::Relaying) {
+                tracing::info!(lsn = lsn.get(), "changes are relayed");
+            }
             backoff.reset();
         }
         Ok(())
@@ -115,7 +152,7 @@ impl Relay {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_retryable() => {
                     self.metrics.publish_retries.increment(1);
-                    tracing::warn!(error = %error, "bus does not take changes, trying again");
+                    tracing::warn!(error = %error.with_causes(), "bus does not take changes, trying again");
                     backoff.wait().await;
                 }
                 Err(error) => return Err(error),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tidegate_core::{Command, Position, RoutingKey, TableName, TableSchema, TenantId};
-use tidegate_ports::{DatabaseError, PortError, Replay};
+use tidegate_ports::{DatabaseError, PortError, Replay, jittered};
 use tidegate_protocol::{
     CorrelationId, DiffContent, ErrorCode, Subscribe, WireError, reply_data, server_frame,
 };
@@ -26,7 +26,7 @@ use crate::shard::ShardHandle;
 const SCHEMA_SECONDS: Second = 10;
 /// Tables whose schema a shard remembers; past it, all are forgotten.
 const SCHEMAS_MAX: usize = 4_096;
-/// Reads of a schema, one a second, before the subscriptions that wait for it are told.
+/// Reads of a schema, about one a second, before the subscriptions that wait for it are told.
 const DESCRIBE_ATTEMPTS: u32 = 30;
 const DESCRIBE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -186,7 +186,7 @@ async fn describe(
             {
                 tracing::debug!(%error, attempt, "a table could not be described yet");
                 attempt += 1;
-                tokio::time::sleep(DESCRIBE_PAUSE).await;
+                tokio::time::sleep(jittered(DESCRIBE_PAUSE)).await;
             }
             Err(error) => return Err(database_error(error)),
         }
@@ -248,7 +248,7 @@ fn database_error(error: DatabaseError) -> WireError {
         DatabaseError::Command(error) => error.into(),
         DatabaseError::Port(error) => {
             let (code, message) = match &error {
-                PortError::Unavailable { .. } => {
+                PortError::Unavailable { .. } | PortError::Taken { .. } => {
                     (ErrorCode::Unavailable, "the database cannot be reached")
                 }
                 PortError::TooLarge { .. } => (ErrorCode::BadCommand, "the answer is too large"),
@@ -256,7 +256,18 @@ fn database_error(error: DatabaseError) -> WireError {
                     (ErrorCode::Internal, "the database refused")
                 }
             };
-            tracing::warn!(%error, "the database failed a request");
+            match &error {
+                // Each client hears of it, and `/ready` says it.
+                PortError::Unavailable { .. } | PortError::Taken { .. } => {
+                    tracing::debug!(error = %error.with_causes(), "a request failed");
+                }
+                PortError::TooLarge { .. }
+                | PortError::Rejected { .. }
+                | PortError::Gone { .. }
+                | PortError::Corrupt { .. } => {
+                    tracing::warn!(%error, "the database failed a request");
+                }
+            }
             WireError::new(code, message)
         }
     }

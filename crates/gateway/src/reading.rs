@@ -5,19 +5,15 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use metrics::{counter, gauge};
 use tidegate_core::Partition;
-use tidegate_ports::{AssignedReader, Bus, BusEvent, PortError, Start, Topic};
+use tidegate_ports::{AssignedReader, Backoff, Bus, BusEvent, PortError, Start, Topic};
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
 
 use crate::metrics as names;
 use crate::shard::Delivery;
 
-/// Pause before a bus that is unavailable is tried again.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// Seconds for which a partition is still read that no lease is in: a page that is opened and
 /// closed in turn shall not have it taken on each time.
 const LINGER_SECONDS: u32 = 30;
@@ -125,6 +121,7 @@ impl Reading {
     /// are gone.
     pub(crate) async fn run(mut self, bus: Arc<dyn Bus>, shards: Vec<mpsc::Sender<Delivery>>) {
         let mut reader = open(&*bus).await;
+        let mut backoff = Backoff::default();
         loop {
             let delivery = tokio::select! {
                 asked = self.asked.changed() => {
@@ -143,12 +140,13 @@ impl Reading {
                         Delivery::Gap
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "the bus could not be read");
-                        sleep(RETRY_PAUSE).await;
+                        tracing::warn!(error = %error.with_causes(), "the bus could not be read");
+                        backoff.wait().await;
                         continue;
                     }
                 },
             };
+            backoff.reset();
             for shard in &shards {
                 if shard.send(delivery.clone()).await.is_err() {
                     return;
@@ -159,6 +157,7 @@ impl Reading {
 
     /// Reads what is asked for now, however often it must be tried.
     async fn take_on(&mut self, reader: &mut dyn AssignedReader) {
+        let mut backoff = Backoff::default();
         loop {
             let Wanted { change, partitions } = self.asked.borrow_and_update().clone();
             let partitions = Vec::from_iter(partitions);
@@ -169,8 +168,9 @@ impl Reading {
                     return;
                 }
                 Err(error) => {
+                    let error = error.with_causes();
                     tracing::warn!(%error, "partitions of the bus could not be taken on");
-                    sleep(RETRY_PAUSE).await;
+                    backoff.wait().await;
                 }
             }
         }
@@ -178,12 +178,13 @@ impl Reading {
 }
 
 async fn open(bus: &dyn Bus) -> Box<dyn AssignedReader> {
+    let mut backoff = Backoff::default();
     loop {
         match bus.read(Topic::Diffs, &[], Start::Latest).await {
             Ok(reader) => return reader,
             Err(error) => {
-                tracing::warn!(%error, "the bus could not be opened");
-                sleep(RETRY_PAUSE).await;
+                tracing::warn!(error = %error.with_causes(), "the bus could not be opened");
+                backoff.wait().await;
             }
         }
     }

@@ -51,11 +51,16 @@ const fn is_refusal(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Whether librdkafka is already mending it: one broker of several, or a connection that was lost.
+/// Whether librdkafka is already mending it: a broker, or the connection to all of them.
+///
+/// It says so with each try, and keeps what it says until it is polled. A reader that paused for
+/// each of these would still be reading about an outage long after its end.
 pub(crate) const fn is_passing(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
         RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::Resolve
             | RDKafkaErrorCode::OperationTimedOut
             | RDKafkaErrorCode::RequestTimedOut
             | RDKafkaErrorCode::NotLeaderForPartition

@@ -14,6 +14,13 @@ pub enum PortError {
         #[source]
         source: Option<Arc<dyn std::error::Error + Send + Sync>>,
     },
+    /// Another process has what only one may have at a time; the same call succeeds when that one
+    /// is gone.
+    #[error("another process has {what}")]
+    Taken {
+        /// What it is.
+        what: &'static str,
+    },
     /// The other side refused; the same call will be refused again.
     #[error("{what} refused: {why}")]
     Rejected {
@@ -60,9 +67,23 @@ impl PortError {
         }
     }
 
+    /// The error and what led to it in one line, for a log.
+    #[must_use]
+    pub fn with_causes(&self) -> impl std::fmt::Display {
+        std::fmt::from_fn(move |f| {
+            write!(f, "{self}")?;
+            let mut cause = std::error::Error::source(self);
+            while let Some(error) = cause {
+                write!(f, ": {error}")?;
+                cause = error.source();
+            }
+            Ok(())
+        })
+    }
+
     /// Whether the same call may succeed later.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::Taken { .. })
     }
 }

@@ -22,7 +22,7 @@ mod memory_cache;
 mod memory_shared_pages;
 mod shared_pages;
 
-pub use backoff::Backoff;
+pub use backoff::{Backoff, jittered};
 pub use broker::{
     Broker, BrokerEvent, BrokerReader, Header, Keep, Link, Message, Received, TopicName,
 };

@@ -19,6 +19,8 @@ pub struct PostgresConfig {
     /// What the names of replication slots start with. Each stream has a slot of its own, which
     /// goes with the stream's connection.
     pub slot_prefix: String,
+    /// Whose streams exclude one another.
+    pub streams: Streams,
     /// Connections for commands and snapshots. A stream takes two more.
     pub connections: usize,
     /// A statement that takes longer is stopped.
@@ -29,9 +31,19 @@ pub struct PostgresConfig {
     pub start_timeout: Duration,
 }
 
+/// How many streams there may be at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Streams {
+    /// As many as there are processes: each has a bus of its own.
+    Many,
+    /// One over all processes that say the same name: they feed one bus, on which two relays would
+    /// be in each other's way.
+    OneOf(String),
+}
+
 impl PostgresConfig {
-    /// The defaults: schema `public`, publication and slots `tidegate`, eight connections,
-    /// statements up to ten seconds, five heartbeats a second, a minute for a stream to start.
+    /// The defaults: schema `public`, publication and slots `tidegate`, any number of streams, eight
+    /// connections, statements up to ten seconds, five heartbeats a second, a minute for a stream to start.
     #[must_use]
     pub fn new(address: impl Into<String>, tenancy: Tenancy) -> Self {
         Self {
@@ -40,6 +52,7 @@ impl PostgresConfig {
             schema: "public".to_owned(),
             publication: "tidegate".to_owned(),
             slot_prefix: "tidegate".to_owned(),
+            streams: Streams::Many,
             connections: 8,
             statement_timeout: Duration::from_secs(10),
             heartbeat_interval: Duration::from_millis(200),

@@ -143,7 +143,10 @@ impl Server {
             publication,
         );
         config.port = self.port;
-        config.options = self.config.get_options().map(str::to_owned);
+        // A reader that the server has lost sight of must not keep its turn for long: another one
+        // waits for it. Ours says several times in that time that it is there.
+        let own = self.config.get_options().unwrap_or_default();
+        config.options = Some(format!("{own} -c wal_sender_timeout=10s"));
         config.application_name = Some(slot.to_owned());
         config.max_message_size = MESSAGE_BYTES_MAX;
         config.status_interval = Duration::from_secs(1);

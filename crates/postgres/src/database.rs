@@ -18,7 +18,8 @@ use crate::error::{Failure, WHAT, port_error, rejected, replication_error};
 use crate::life::{OWN_SCHEMA, next_life};
 use crate::publication::{ensure_publication, publish};
 use crate::reads::{Reading, Sorted, sorted};
-use crate::stream::{Source, check_server, start};
+use crate::stream::{Ended, Source, check_server, start};
+use crate::turn::{look, take};
 use crate::writes::Writing;
 
 /// Longest name of a slot, without the number that is added.
@@ -84,6 +85,15 @@ impl PostgresDatabase {
         let client = self.pool.get().await.map_err(port_error)?;
         check_server(&client).await?;
         ensure_publication(&client, &self.config.publication).await
+    }
+
+    /// Whether the server can be reached.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn ping(&self) -> Result<(), PortError> {
+        let client = self.pool.get().await.map_err(port_error)?;
+        client.batch_execute("SELECT").await.map_err(port_error)
     }
 
     async fn client(&self) -> Result<Object, Failure> {
@@ -170,9 +180,14 @@ impl Database for PostgresDatabase {
 
     async fn changes(&self) -> Result<ChangeStream, PortError> {
         self.check().await?;
+        let client = self.pool.get().await.map_err(port_error)?;
+        look(&client, &self.config.streams).await?;
+        drop(client);
         let slot = format!("{}_{:016x}", self.config.slot_prefix, rand::random::<u64>());
         let replication = self.server.replication(&slot, &self.config.publication);
         let client = ReplicationClient::connect_gated(replication).await;
+        let mut client = Ended(client.map_err(replication_error)?);
+        take(&mut client.0, &self.config.streams).await?;
         let source = Source {
             connection: Arc::new(self.server.connect_alone().await?),
             catalog: Arc::clone(&self.catalog),
@@ -180,7 +195,6 @@ impl Database for PostgresDatabase {
             start_timeout: self.config.start_timeout,
             closed: self.closed.clone(),
         };
-        let client = client.map_err(replication_error)?;
         start(source, client, &slot, &self.tasks).await
     }
 }

@@ -24,9 +24,10 @@ mod reads;
 mod refusal;
 mod session;
 mod stream;
+mod turn;
 mod value;
 mod visible;
 mod writes;
 
-pub use config::PostgresConfig;
+pub use config::{PostgresConfig, Streams};
 pub use database::PostgresDatabase;

@@ -98,12 +98,11 @@ pub(crate) async fn check_server(client: &Client) -> Result<(), PortError> {
 /// Makes a slot, waits until it begins at the present of snapshots, and starts to read it.
 pub(crate) async fn start(
     source: Source,
-    client: ReplicationClient,
+    mut ended: Ended,
     slot: &str,
     tasks: &TaskTracker,
 ) -> Result<ChangeStream, PortError> {
     let start_timeout = source.start_timeout;
-    let mut ended = Ended(client);
     let started = tokio::time::timeout(start_timeout, async {
         let create = format!(
             "CREATE_REPLICATION_SLOT \"{slot}\" TEMPORARY LOGICAL pgoutput NOEXPORT_SNAPSHOT"
@@ -167,7 +166,7 @@ async fn wait_for_older(client: &Client) -> Result<TransactionSnapshot, PortErro
 }
 
 /// A replication client whose task ends with it, whatever it is doing.
-struct Ended(ReplicationClient);
+pub(crate) struct Ended(pub(crate) ReplicationClient);
 
 impl Drop for Ended {
     fn drop(&mut self) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tidegate_core::{CommandError, Partition, TableName, TableSchema, TenantId};
 use tidegate_ports::{
     Backoff, Batch, Bus, BusEvent, BusReader, Database, DatabaseError, HotCache, PortError,
-    Snapshot, SnapshotRequest, Start, Topic,
+    Snapshot, SnapshotRequest, Start, Topic, jittered,
 };
 use tidegate_protocol::{ChangeRecord, ControlRecord};
 use tidegate_view::SeedRequest;
@@ -77,6 +77,8 @@ impl Processor {
             partitions: HashMap::new(),
             seeds: SeedQueue::new(config.seeds_running_max),
             running: JoinSet::new(),
+            poll_backoff: Backoff::default(),
+            database_is_away: false,
             metrics: Metrics::new(),
             config,
             ports,
@@ -109,12 +111,15 @@ pub async fn run(
     Processor::join(config, ports).await?.run(shutdown).await
 }
 
+/// Before a database that had trouble is asked the same again.
+const ASK_PAUSE: Duration = Duration::from_millis(400);
+
 /// An answer of the database, for a partition.
 enum Answer {
     Described(TenantId, TableName, Result<Arc<TableSchema>, CommandError>),
     Seeded(SeedRequest, Result<Snapshot, CommandError>),
     /// The database had trouble; the same is asked again.
-    Again(Ask),
+    Again(Ask, PortError),
 }
 
 struct Owner {
@@ -123,6 +128,10 @@ struct Owner {
     partitions: HashMap<Partition, PartitionOwner>,
     seeds: SeedQueue<(Partition, Ask)>,
     running: JoinSet<(Partition, Answer)>,
+    /// Grows while the bus cannot be polled.
+    poll_backoff: Backoff,
+    /// Whether its last answer was that it cannot be asked.
+    database_is_away: bool,
     metrics: Metrics,
 }
 
@@ -147,6 +156,9 @@ impl Owner {
         event: Result<BusEvent, PortError>,
         effects: &mut Effects,
     ) -> Result<(), PortError> {
+        if event.is_ok() {
+            self.poll_backoff.reset();
+        }
         match event {
             Ok(BusEvent::Gained(partitions)) => self.gain(partitions, effects).await,
             Ok(BusEvent::Lost(partitions)) => {
@@ -169,8 +181,8 @@ impl Owner {
                 Ok(())
             }
             Err(error) if error.is_retryable() => {
-                tracing::warn!(error = %error, "bus unavailable, polling again");
-                Backoff::default().wait().await;
+                tracing::warn!(error = %error.with_causes(), "bus unavailable, polling again");
+                self.poll_backoff.wait().await;
                 Ok(())
             }
             Err(error) => Err(error),
@@ -188,7 +200,7 @@ impl Owner {
             match self.ports.database.next_life().await {
                 Ok(life) => break life,
                 Err(error) if error.is_retryable() => {
-                    tracing::warn!(error = %error, "no new life from the database, trying again");
+                    tracing::warn!(error = %error.with_causes(), "no new life from the database, trying again");
                     backoff.wait().await;
                 }
                 Err(error) => return Err(error),
@@ -244,6 +256,11 @@ impl Owner {
         let Some(owner) = self.partitions.get_mut(&partition) else {
             return;
         };
+        if !matches!(answer, Answer::Again(..))
+            && std::mem::replace(&mut self.database_is_away, false)
+        {
+            tracing::info!("the database answers again");
+        }
         match answer {
             Answer::Described(tenant, table, answer) => {
                 owner.described(tenant, table, answer, effects);
@@ -256,8 +273,12 @@ impl Owner {
                 outcome.increment(1);
                 owner.seeded(request, answer, effects);
             }
-            Answer::Again(ask) => {
+            Answer::Again(ask, error) => {
                 self.metrics.seed_failures.increment(1);
+                // Eight at a time are asked, again and again.
+                if !std::mem::replace(&mut self.database_is_away, true) {
+                    tracing::warn!(error = %error.with_causes(), "database unavailable, asking again");
+                }
                 let tenant = ask.tenant().clone();
                 self.seeds.push(&tenant, (partition, ask));
             }
@@ -309,7 +330,7 @@ impl Owner {
             match self.ports.bus.publish(Topic::Diffs, records.clone()).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_retryable() => {
-                    tracing::warn!(error = %error, "bus does not take diffs, trying again");
+                    tracing::warn!(error = %error.with_causes(), "bus does not take diffs, trying again");
                     backoff.wait().await;
                 }
                 Err(error) => return Err(error),
@@ -343,7 +364,7 @@ async fn find_out(database: &dyn Database, ask: Ask) -> Answer {
             Err(DatabaseError::Command(error)) => {
                 Answer::Described(tenant.clone(), table.clone(), Err(error))
             }
-            Err(DatabaseError::Port(error)) => again(ask, &error).await,
+            Err(DatabaseError::Port(error)) => again(ask, error).await,
         },
         Ask::Seed {
             tenant,
@@ -362,14 +383,13 @@ async fn find_out(database: &dyn Database, ask: Ask) -> Answer {
             {
                 Ok(snapshot) => Answer::Seeded(*request, Ok(snapshot)),
                 Err(DatabaseError::Command(error)) => Answer::Seeded(*request, Err(error)),
-                Err(DatabaseError::Port(error)) => again(ask, &error).await,
+                Err(DatabaseError::Port(error)) => again(ask, error).await,
             }
         }
     }
 }
 
-async fn again(ask: Ask, error: &PortError) -> Answer {
-    tracing::warn!(error = %error, "database unavailable, asking again");
-    Backoff::default().wait().await;
-    Answer::Again(ask)
+async fn again(ask: Ask, error: PortError) -> Answer {
+    tokio::time::sleep(jittered(ASK_PAUSE)).await;
+    Answer::Again(ask, error)
 }

@@ -2,7 +2,7 @@
 //! drain.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::config::{Role, Roles};
 
@@ -11,12 +11,13 @@ use crate::config::{Role, Roles};
 pub(crate) enum Part {
     /// The bus is open and can be reached.
     Bus,
-    /// The cache has answered. It is shown, but nobody waits for it: without it clients that
+    /// The cache answers. It is shown, but nobody waits for it: without it clients that
     /// reconnect get fresh pages, which is worse than resuming and better than nothing.
     Cache,
-    /// The database is open.
+    /// The database is open and can be reached.
     Database,
-    /// The relay has put its first batch on the bus.
+    /// The relay has a stream of changes, the first batch of which is on the bus; or another
+    /// process relays and this one stands by.
     Relay,
     /// The processor has joined those who share the partitions.
     Processor,
@@ -56,11 +57,20 @@ impl Part {
     }
 }
 
-/// Which parts are up; clones share it.
+/// How a part is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Down,
+    Up,
+    /// Another process does what there is to do, and this one takes over.
+    Standby,
+}
+
+/// How the parts are; clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Readiness {
     expected: Arc<[Part]>,
-    up: Arc<[AtomicBool; Part::ALL.len()]>,
+    states: Arc<[AtomicU8; Part::ALL.len()]>,
 }
 
 impl Readiness {
@@ -69,34 +79,50 @@ impl Readiness {
         let is_here = |part: &Part| part.role().is_none_or(|role| roles.has(role));
         Self {
             expected: Part::ALL.into_iter().filter(is_here).collect(),
-            up: Arc::default(),
+            states: Arc::default(),
         }
     }
 
     /// The part is up.
     pub(crate) fn set(&self, part: Part) {
-        // Each flag is read alone and orders nothing else.
-        self.up[part as usize].store(true, Ordering::Relaxed);
+        self.turn(part, State::Up);
     }
 
     /// The part is no longer up.
     pub(crate) fn clear(&self, part: Part) {
-        self.up[part as usize].store(false, Ordering::Relaxed);
+        self.turn(part, State::Down);
     }
 
-    fn is_up(&self, part: Part) -> bool {
-        self.up[part as usize].load(Ordering::Relaxed)
+    /// The part is as it is said.
+    pub(crate) fn turn(&self, part: Part, state: State) {
+        // Each is read alone and orders nothing else.
+        self.states[part as usize].store(state as u8, Ordering::Relaxed);
+    }
+
+    fn state(&self, part: Part) -> State {
+        match self.states[part as usize].load(Ordering::Relaxed) {
+            up if up == State::Up as u8 => State::Up,
+            standby if standby == State::Standby as u8 => State::Standby,
+            _ => State::Down,
+        }
     }
 
     /// Whether all parts are up that are waited for.
     pub(crate) fn is_ready(&self) -> bool {
-        let is_up = |part: &Part| *part == Part::Cache || self.is_up(*part);
-        self.expected.iter().all(is_up)
+        let is_well = |part: &Part| *part == Part::Cache || self.state(*part) != State::Down;
+        self.expected.iter().all(is_well)
     }
 
     /// The answer of `/ready`.
     pub(crate) fn json(&self) -> String {
-        let one = |part: &Part| format!("\"{}\":{}", part.name(), self.is_up(*part));
+        let one = |part: &Part| {
+            let state = match self.state(*part) {
+                State::Up => "true",
+                State::Down => "false",
+                State::Standby => "\"standby\"",
+            };
+            format!("\"{}\":{state}", part.name())
+        };
         let parts: Vec<String> = self.expected.iter().map(one).collect();
         let (ready, parts) = (self.is_ready(), parts.join(","));
         format!("{{\"ready\":{ready},\"parts\":{{{parts}}}}}")

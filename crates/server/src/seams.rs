@@ -13,11 +13,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::Rng;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tidegate_core::{Epoch, Position, RoutingKey};
 use tidegate_ports::{
     Broker, Bus, Database, HotCache, Link, MemoryBroker, MemoryBrokerLimits, MemoryBus,
-    MemoryBusLimits, MemoryCache, MemoryCacheLimits, PortError,
+    MemoryBusLimits, MemoryCache, MemoryCacheLimits, PortError, jittered,
 };
 use tidegate_sqlite::{OpenError, SqliteConfig, SqliteDatabase};
 
@@ -33,8 +34,13 @@ pub(crate) struct Seams {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) cache: Arc<dyn HotCache>,
     pub(crate) database: Arc<dyn Database>,
+    /// Asks whether the database is there; nothing where it is in this process.
+    pub(crate) database_probe: Option<Probe>,
     pub(crate) closing: Closing,
 }
+
+/// Asks an engine whether it is there.
+pub(crate) type Probe = Arc<dyn Fn() -> BoxFuture<'static, Result<(), PortError>> + Send + Sync>;
 
 /// Opens bus and database side by side, and waits for either that is down; then makes the cache,
 /// which is not waited for.
@@ -49,13 +55,14 @@ pub(crate) async fn open(config: &Config, readiness: &Readiness) -> Result<Seams
         readiness.set(Part::Database);
         Ok::<_, Failure>(database)
     };
-    let ((bus, broker, closing), database) = tokio::try_join!(bus, database)?;
+    let ((bus, broker, closing), (database, database_probe)) = tokio::try_join!(bus, database)?;
     let cache = make_cache(config)?;
     Ok(Seams {
         bus,
         broker,
         cache,
         database,
+        database_probe,
         closing,
     })
 }
@@ -108,9 +115,31 @@ pub(crate) async fn watch_cache(
 ) -> Result<(), Failure> {
     let (nobody, start) = page_of_nobody();
     until_available("the cache", || cache.replay(&nobody, start)).await?;
-    readiness.set(Part::Cache);
+    let probe = move || {
+        let (cache, nobody) = (Arc::clone(&cache), nobody.clone());
+        let ask = async move { cache.replay(&nobody, start).await.map(|_| ()) };
+        ask.boxed()
+    };
+    watch(Part::Cache, Arc::new(probe), readiness).await;
     Ok(())
 }
+
+/// Keeps telling whether an engine is there.
+pub(crate) async fn watch(part: Part, probe: Probe, readiness: Readiness) {
+    loop {
+        match tokio::time::timeout(PROBE_MAX, probe()).await {
+            Ok(Ok(())) => readiness.set(part),
+            // Whoever uses it says why.
+            Ok(Err(_)) | Err(_) => readiness.clear(part),
+        }
+        tokio::time::sleep(jittered(PROBE_INTERVAL)).await;
+    }
+}
+
+/// Between two questions whether an engine is there: about as often as anybody looks at `/ready`.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+/// An engine that takes longer to say that it is there, is not.
+const PROBE_MAX: Duration = Duration::from_secs(5);
 
 /// A page that nobody has: to ask for it shows whether the cache answers.
 fn page_of_nobody() -> (RoutingKey, Position) {
@@ -147,16 +176,10 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// Longest wait: whoever mends the engine sees life soon.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
-/// Between half the wait and all of it: a whole cluster that waits for one engine must not come
-/// back in one moment.
-fn jittered(wait: Duration) -> Duration {
-    wait.mul_f64(rand::rng().random_range(0.5..=1.0))
-}
-
 /// A seam's trouble as the end of the process.
 pub(crate) fn port_failure(error: &PortError) -> Failure {
     let exit = match error {
-        PortError::Unavailable { .. } => Exit::Unavailable,
+        PortError::Unavailable { .. } | PortError::Taken { .. } => Exit::Unavailable,
         PortError::Rejected { .. } => Exit::Rejected,
         PortError::Corrupt { .. } => Exit::BadData,
         PortError::TooLarge { .. } | PortError::Gone { .. } => Exit::Failed,
@@ -204,11 +227,19 @@ fn make_cache(config: &Config) -> Result<Arc<dyn HotCache>, Failure> {
     }
 }
 
-async fn open_database(config: &Config) -> Result<Arc<dyn Database>, Failure> {
+async fn open_database(config: &Config) -> Result<(Arc<dyn Database>, Option<Probe>), Failure> {
     match &config.database {
-        DatabaseAddress::Sqlite(file) => sqlite(config, file).await,
+        DatabaseAddress::Sqlite(file) => Ok((sqlite(config, file).await?, None)),
         #[cfg(feature = "postgres")]
-        DatabaseAddress::Postgres(address) => Ok(adapters::postgres(config, address).await?),
+        DatabaseAddress::Postgres(address) => {
+            let database = adapters::postgres(config, address).await?;
+            let asked = Arc::clone(&database);
+            let probe = move || {
+                let database = Arc::clone(&asked);
+                async move { database.ping().await }.boxed()
+            };
+            Ok((database, Some(Arc::new(probe))))
+        }
         #[cfg(not(feature = "postgres"))]
         DatabaseAddress::Postgres(_) => Err(missing("postgres")),
     }

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tidegate_core::{LimitRule, Lsn};
+use tidegate_cdc::RelayState;
+use tidegate_core::LimitRule;
 use tidegate_gateway::{
     Gateway, GatewayConfig, GatewayError, GatewayLimits, GatewayPorts, HistoryLimits, HttpHook,
     OutboxLimits, Pages,
@@ -27,7 +28,7 @@ use crate::clock;
 use crate::config::{Config, DemoSettings, Role};
 use crate::demo;
 use crate::exit::{Exit, Failure, causes};
-use crate::readiness::{Part, Readiness};
+use crate::readiness::{Part, Readiness, State};
 use crate::seams::{self, Closing, Seams, port_failure, until_available};
 use crate::site::Site;
 use crate::telemetry;
@@ -41,7 +42,7 @@ pub(crate) struct System {
     behind: CancellationToken,
     readiness: Readiness,
     /// Follows the relay; nothing when there is none here.
-    relayed: Option<watch::Receiver<Lsn>>,
+    relaying: Option<watch::Receiver<RelayState>>,
     drain: Duration,
     closing: Closing,
     pub(crate) greeting: String,
@@ -66,7 +67,7 @@ impl System {
             front: None,
             behind: CancellationToken::new(),
             readiness,
-            relayed: None,
+            relaying: None,
             drain: config.drain,
             closing: Closing::default(),
             greeting: String::new(),
@@ -82,6 +83,7 @@ impl System {
         system.closing = seams.closing.clone();
         system.run_bus_watch(&seams);
         system.run_cache_watch(&seams);
+        system.run_database_watch(&seams);
         // Bound before the demo's rows are made: a port in use is said at once.
         let gateway = match config.roles.has(Role::Gateway) {
             true => Some(build_gateway(&config, &site, &seams)?),
@@ -113,14 +115,12 @@ impl System {
 
     /// Waits until every part is up.
     pub(crate) async fn ready(&mut self) -> Result<(), Failure> {
-        if let Some(relayed) = &mut self.relayed {
+        if let Some(relaying) = &mut self.relaying {
             tokio::select! {
-                // The first batch, which may be empty, shows that the relay runs. An error means
-                // that it has ended, which the other branch tells.
-                Ok(()) = relayed.changed() => {}
+                // An error means that it has ended, which the other branch tells.
+                Ok(_) = relaying.wait_for(|state| *state != RelayState::Starting) => {}
                 ended = self.parts.join_next() => return Err(unexpected(ended)),
             }
-            self.readiness.set(Part::Relay);
         }
         Ok(())
     }
@@ -192,6 +192,7 @@ impl System {
             cache,
             database,
             broker: _,
+            database_probe: _,
             closing: _,
         } = seams.clone();
         let ports = tidegate_processor::Ports {
@@ -224,24 +225,48 @@ impl System {
         let stop = self.behind.clone();
         self.part("cache", async move {
             let watch = seams::watch_cache(cache, readiness);
-            if let Some(watched) = stop.run_until_cancelled(watch).await {
-                watched?;
+            match stop.run_until_cancelled(watch).await {
+                Some(Err(refused)) => Err(refused),
+                Some(Ok(())) | None => Ok(()),
             }
-            stop.cancelled().await;
+        });
+    }
+
+    fn run_database_watch(&mut self, seams: &Seams) {
+        let Some(probe) = seams.database_probe.clone() else {
+            return;
+        };
+        let watch = seams::watch(Part::Database, probe, self.readiness.clone());
+        let stop = self.behind.clone();
+        self.part("database", async move {
+            stop.run_until_cancelled(watch).await;
             Ok(())
         });
     }
 
     fn run_relay(&mut self, seams: &Seams) {
-        let (relaying, relayed) = watch::channel(Lsn::ZERO);
-        self.relayed = Some(relayed);
+        let (relaying, mut state) = watch::channel(RelayState::Starting);
+        self.relaying = Some(state.clone());
+        let readiness = self.readiness.clone();
         let (bus, database, stop) = (
             seams.bus.clone(),
             seams.database.clone(),
             self.behind.clone(),
         );
         self.part("relay", async move {
-            let run = tidegate_cdc::run(bus, database, relaying, stop).await;
+            let run = tidegate_cdc::run(bus, database, relaying, stop);
+            let follow = async {
+                // Ends with the relay.
+                while state.changed().await.is_ok() {
+                    let state = match *state.borrow_and_update() {
+                        RelayState::Starting => State::Down,
+                        RelayState::Standby => State::Standby,
+                        RelayState::Relaying => State::Up,
+                    };
+                    readiness.turn(Part::Relay, state);
+                }
+            };
+            let (run, ()) = tokio::join!(run, follow);
             run.map_err(|error| port_failure(&error))
         });
     }

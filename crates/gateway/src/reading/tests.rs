@@ -1,5 +1,7 @@
 //! What is read, and when it is said to be.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use tidegate_ports::{BusReader, MemoryBus, MemoryBusLimits, Record};

@@ -19,3 +19,4 @@ mod join;
 mod life;
 mod stream;
 mod tables;
+mod turns;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 #[cfg(feature = "kafka")]
 use tidegate_kafka::{KafkaBus, KafkaConfig, Replication};
 #[cfg(feature = "postgres")]
-use tidegate_postgres::{PostgresConfig, PostgresDatabase};
+use tidegate_postgres::{PostgresConfig, PostgresDatabase, Streams};
 #[cfg(feature = "redis")]
 use tidegate_redis::{RedisCache, RedisConfig, RedisUrl};
 
@@ -17,6 +17,8 @@ use tidegate_ports::PortError;
 
 #[cfg(any(feature = "kafka", feature = "postgres"))]
 use super::until_available;
+#[cfg(feature = "postgres")]
+use crate::config::BusAddress;
 use crate::config::Config;
 #[cfg(feature = "kafka")]
 use crate::config::KafkaAddress;
@@ -93,6 +95,14 @@ pub(super) fn make_postgres(
         schema: engines.postgres_schema.clone(),
         publication: engines.postgres_publication.clone(),
         slot_prefix: engines.postgres_slot.clone(),
+        streams: match &config.bus {
+            // Each process has a bus of its own, and relays onto it.
+            BusAddress::Memory => Streams::Many,
+            BusAddress::Kafka(_) => Streams::OneOf(format!(
+                "{} {}",
+                engines.postgres_slot, engines.kafka_topic_prefix
+            )),
+        },
         connections: engines.postgres_connections,
         statement_timeout: engines.postgres_timeout,
         ..PostgresConfig::new(address.url(), config.tenancy.clone())

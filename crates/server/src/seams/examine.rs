@@ -70,8 +70,13 @@ pub(crate) async fn database(config: &Config) -> Finding {
             let database = super::adapters::make_postgres(config, address)?;
             database.check().await?;
             // The slot is a temporary one and goes with the stream.
-            drop(database.changes().await?);
-            Ok("it is set up for logical replication, and streams".to_owned())
+            match database.changes().await {
+                Ok(_) => Ok("it is set up for logical replication, and streams".to_owned()),
+                Err(PortError::Taken { .. }) => {
+                    Ok("it is set up for logical replication, and streams to a relay".to_owned())
+                }
+                Err(error) => Err(error),
+            }
         }
         #[cfg(not(feature = "postgres"))]
         DatabaseAddress::Postgres(_) => Err(not_built_in(())),

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use tidegate_core::Lsn;
 use tidegate_engines::{Kind, Services};
@@ -39,13 +39,39 @@ const WRITERS: i64 = 2;
 /// How long pages may take to be current again. Ten seconds are the promise on a machine of its
 /// own; here builds and other tests share it.
 const RECOVERY_MAX: Duration = Duration::from_secs(60);
+/// Longer than the server waits for a relay that says nothing, and brokers for a processor.
+const FROZEN: Duration = Duration::from_secs(13);
+/// What `/ready` says of a relay that relays, and of a processor or gateway.
+const UP: &str = ":true}}";
+
+/// What dies in each round, in the order of the first.
+const FAULTS: [Fault; 7] = [
+    Fault::Killed("processor"),
+    Fault::Killed("gateway"),
+    Fault::Killed("cdc"),
+    Fault::Engine(Kind::Redis),
+    Fault::Engine(Kind::Kafka),
+    Fault::Engine(Kind::Postgres),
+    Fault::Rolling,
+];
+/// What happens besides in later rounds, for which the test suite has no time.
+const SLOW_FAULTS: [Fault; 3] = [
+    Fault::Frozen("processor"),
+    Fault::Frozen("gateway"),
+    Fault::Frozen("cdc"),
+];
+
 /// Looks for a moment at which nothing is written any more.
 const LOOKS_MAX: usize = 50;
 
 /// What dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
-    Process(usize),
+    /// A process with this role, by `kill -9`.
+    Killed(&'static str),
+    /// A process with this role is not run for so long that the others take over, and then goes on
+    /// as if nothing had happened.
+    Frozen(&'static str),
     Engine(Kind),
     /// Every process of ours ends by SIGTERM and comes back, one after the other.
     Rolling,
@@ -67,8 +93,9 @@ async fn survive() {
     let mut random = StdRng::seed_from_u64(seed);
     let mut world = World::start(&mut random).await;
     for round in 0..rounds {
-        let mut faults = world.faults();
+        let mut faults = FAULTS.to_vec();
         if round > 0 {
+            faults.extend(SLOW_FAULTS);
             faults.shuffle(&mut random);
         }
         for fault in faults {
@@ -108,12 +135,13 @@ impl World {
         make_ledgers(&mut site).await;
         let (kafka, redis) = (services.address(Kind::Kafka), services.address(Kind::Redis));
         let program = Program::over(kafka, redis, &site.url);
-        let roles = ["cdc", "processor", "processor", "gateway", "gateway"];
+        // The second relay stands by.
+        let roles = ["cdc", "cdc", "processor", "processor", "gateway", "gateway"];
         let processes = roles.map(|roles| Process {
             roles,
             served: Some(program.start(roles)),
         });
-        let gateways = [3, 4].map(|at: usize| {
+        let gateways = [4, 5].map(|at: usize| {
             let served = processes[at].served.as_ref();
             served.expect("it was just started").address()
         });
@@ -147,22 +175,21 @@ impl World {
         world
     }
 
-    /// Each fault once, in the order of a first run.
-    fn faults(&self) -> Vec<Fault> {
-        let killed = |roles: &str| {
-            let is_it = |process: &Process| process.roles == roles;
-            Fault::Process(self.processes.iter().position(is_it).expect("it runs"))
-        };
-        let processes = ["processor", "gateway", "cdc"].map(killed);
-        let engines = [Kind::Redis, Kind::Kafka, Kind::Postgres].map(Fault::Engine);
-        [&processes[..], &engines, &[Fault::Rolling]].concat()
-    }
-
     /// Lets it happen, and waits until all is well again.
     async fn suffer(&mut self, fault: Fault, random: &mut StdRng) {
         let died = Instant::now();
         match fault {
-            Fault::Process(at) => self.kill_process(at).await,
+            Fault::Killed(role) => {
+                let at = self.one_of(role, random).await;
+                self.kill_process(at).await;
+            }
+            Fault::Frozen(role) => {
+                let at = self.one_of(role, random).await;
+                let served = self.processes[at].served.as_ref().expect("it runs");
+                served.signal("STOP");
+                tokio::time::sleep(FROZEN).await;
+                served.signal("CONT");
+            }
             Fault::Engine(kind) => {
                 self.services.kill(kind).expect("it runs");
                 tokio::time::sleep(Duration::from_millis(random.random_range(0..1_000))).await;
@@ -171,7 +198,7 @@ impl World {
             Fault::Rolling => self.roll().await,
         }
         let down = died.elapsed();
-        let name = self.name(fault);
+        let name = format!("{fault:?}");
         let (recovery, tally) = self.recover().await;
         let (down, recovery) = (down.as_secs_f64(), recovery.as_secs_f64());
         let Tally {
@@ -186,11 +213,22 @@ impl World {
         self.settle(&name).await;
     }
 
-    fn name(&self, fault: Fault) -> String {
-        match fault {
-            Fault::Process(at) => self.processes[at].roles.to_owned(),
-            Fault::Engine(kind) => kind.to_string(),
-            Fault::Rolling => "rolling restart".to_owned(),
+    /// One of the processes with this role: of the relays the one that relays.
+    async fn one_of(&self, role: &str, random: &mut StdRng) -> usize {
+        loop {
+            let mut found = Vec::new();
+            for (at, process) in self.processes.iter().enumerate() {
+                let served = process.served.as_ref().expect("it runs");
+                if process.roles == role && served.get("/ready").body.contains(UP) {
+                    found.push(at);
+                }
+            }
+            if let Some(&at) = found.choose(random) {
+                assert!(role != "cdc" || found.len() == 1, "two relay at once");
+                return at;
+            }
+            // Relays that have just lost their streams.
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

@@ -13,6 +13,7 @@ mod program;
 mod queries;
 mod refusals;
 mod split;
+mod standby;
 mod watchers;
 mod whole;
 mod writers;

@@ -87,7 +87,7 @@ async fn kill(served: Served, load: &mut Load) -> Served {
 }
 
 /// Writers, until they are stopped.
-struct Load {
+pub(crate) struct Load {
     writers: JoinSet<()>,
     stop: watch::Sender<bool>,
     written: Arc<AtomicUsize>,
@@ -95,7 +95,7 @@ struct Load {
 }
 
 impl Load {
-    async fn start(site: &mut Site, caller: Client, clients: Vec<Client>) -> Self {
+    pub(crate) async fn start(site: &mut Site, caller: Client, clients: Vec<Client>) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (noted, progress) = watch::channel(0);
         let noted = Arc::new(noted);
@@ -134,13 +134,13 @@ impl Load {
     }
 
     /// Waits until the strangers have made so many transactions more.
-    async fn more(&mut self, count: usize) {
+    pub(crate) async fn more(&mut self, count: usize) {
         let goal = self.written.load(Ordering::Relaxed) + count;
         let reached = self.progress.wait_for(|written| *written >= goal).await;
         reached.expect("the strangers live");
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.send_replace(true);
         self.writers.join_all().await;
     }
