@@ -136,6 +136,7 @@ pub trait Database: Send + Sync + 'static {
     /// Starts streaming commits. One stream at a time.
     ///
     /// # Errors
-    /// `Unavailable`; `Taken` while another process streams for the same bus; `Rejected` when the database is not set up for it, with what to do.
+    /// `Unavailable`; `Taken` while another process streams for the same bus; `Rejected` when the
+    /// database is not set up for it, with what to do.
     async fn changes(&self) -> Result<ChangeStream, PortError>;
 }

@@ -42,8 +42,9 @@ pub enum Streams {
 }
 
 impl PostgresConfig {
-    /// The defaults: schema `public`, publication and slots `tidegate`, any number of streams, eight
-    /// connections, statements up to ten seconds, five heartbeats a second, a minute for a stream to start.
+    /// The defaults: schema `public`, publication and slots `tidegate`, any number of streams,
+    /// eight connections, statements up to ten seconds, five heartbeats a second, a minute for a
+    /// stream to start.
     #[must_use]
     pub fn new(address: impl Into<String>, tenancy: Tenancy) -> Self {
         Self {
