@@ -41,6 +41,69 @@ pub fn parse_timestamp(text: &str) -> Option<i64> {
     Some(day + parse_clock(clock.trim_end())? - parse_zone(zone)?)
 }
 
+/// Reads a date as Postgres prints it, of whatever year: `12026-01-02`, `0044-03-15 BC`, and the
+/// two infinities as the lowest and highest day there is.
+pub(crate) fn parse_far_date(text: &str) -> Option<i32> {
+    match text {
+        "infinity" => return Some(i32::MAX),
+        "-infinity" => return Some(i32::MIN),
+        _ => {}
+    }
+    let (text, era) = split_era(text);
+    let (year, rest) = text.split_at_checked(text.find('-')?)?;
+    let bytes = rest.as_bytes();
+    if bytes.len() != 6 || bytes[3] != b'-' || !(4..=7).contains(&year.len()) {
+        return None;
+    }
+    let year = era.apply(digits(year.as_bytes())?);
+    let (month, day) = (digits(&bytes[1..3])?, digits(&bytes[4..])?);
+    let valid = (1..=12).contains(&month) && day >= 1 && day <= month_days(year, month);
+    valid.then(|| days_from_civil(year, month, day))
+}
+
+/// Reads a timestamp as Postgres prints it in UTC, of whatever year, and the two infinities as the
+/// lowest and highest moment there is.
+pub(crate) fn parse_far_timestamp(text: &str) -> Option<i64> {
+    match text {
+        "infinity" => return Some(i64::MAX),
+        "-infinity" => return Some(i64::MIN),
+        _ => {}
+    }
+    let (text, era) = split_era(text);
+    let (date, clock) = text.split_once(' ')?;
+    let date = match era {
+        Era::Common => date.to_owned(),
+        Era::Before => format!("{date} BC"),
+    };
+    let clock = clock.strip_suffix("+00").unwrap_or(clock);
+    // What Postgres counts from 2000 may be too far from 1970. No value of ours is out there.
+    let day = i64::from(parse_far_date(&date)?).saturating_mul(MICROS_PER_DAY);
+    Some(day.saturating_add(parse_clock(clock)?))
+}
+
+#[derive(Clone, Copy)]
+enum Era {
+    Common,
+    Before,
+}
+
+impl Era {
+    /// The year before year 1 is year 0.
+    const fn apply(self, year: i64) -> i64 {
+        match self {
+            Self::Common => year,
+            Self::Before => 1 - year,
+        }
+    }
+}
+
+fn split_era(text: &str) -> (&str, Era) {
+    match text.strip_suffix(" BC") {
+        Some(text) => (text, Era::Before),
+        None => (text, Era::Common),
+    }
+}
+
 fn parse_clock(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     if bytes.len() < 5 || bytes[2] != b':' {
@@ -135,7 +198,7 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i32 {
     let year_of_era = year.rem_euclid(400);
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    i32::try_from(era * 146_097 + day_of_era - 719_468).expect("years are at most four digits")
+    i32::try_from(era * 146_097 + day_of_era - 719_468).expect("years are at most seven digits")
 }
 
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
@@ -196,6 +259,23 @@ mod tests {
         ] {
             assert_eq!(parse_timestamp(bad), None, "{bad:?}");
         }
+    }
+
+    /// In a range Postgres has years of any length, before and after ours.
+    #[test]
+    fn far_years() {
+        assert_eq!(parse_far_date("1970-01-02"), Some(1));
+        assert_eq!(parse_far_date("0001-01-01 BC"), Some(-719_528));
+        assert_eq!(parse_far_date("10000-01-01"), Some(2_932_897));
+        assert_eq!(parse_far_date("5874897-12-31"), Some(2_145_042_905));
+        assert_eq!(parse_far_date("-infinity"), Some(i32::MIN));
+        let check = |text: &str, micros| assert_eq!(parse_far_timestamp(text), micros, "{text}");
+        check("1970-01-01 00:00:00.5", Some(500_000));
+        check("1970-01-01 00:00:01+00", Some(1_000_000));
+        check("0001-12-31 23:59:59+00 BC", Some(-62_135_596_801_000_000));
+        check("294276-12-31 23:59:59.999999", Some(i64::MAX));
+        check("infinity", Some(i64::MAX));
+        check("tomorrow", None);
     }
 
     /// Every day over several leap cycles survives its text form, and neighbours differ by one.

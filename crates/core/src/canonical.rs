@@ -4,9 +4,14 @@
 //! flattened, sorted and freed of repeats, and the order is completed by the primary key. After
 //! this nothing is validated again. Contract and error texts: PROTOCOL, "The query".
 
+mod bytes;
+mod special;
+
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use self::bytes::{canonical_bytes, filter_bytes};
+use self::special::{folded_check, needle, null_as_value, special_check};
 use crate::filter::{Check, Comparison, Filter, Inclusion, Polarity, Test, TextMatch};
 use crate::literal::Literal;
 use crate::query::{
@@ -29,8 +34,7 @@ const LIST_MAX: usize = 10_000;
 impl Query {
     /// Brings a query as written into canonical form.
     ///
-    /// Supported operators: comparison, null, text, list and range, over integers, floats, numeric,
-    /// boolean, text, timestamps, dates and bytes.
+    /// What only a database can answer is accepted too: see [`Query::live_from_spec`].
     ///
     /// # Errors
     /// One sentence on the first thing that is wrong: see [`QueryError`].
@@ -108,13 +112,14 @@ fn canonical_filter(
             modifier,
         } => {
             let at = schema.named_column(column)?;
-            refuse_modifier(column, *modifier)?;
             let target = Target {
                 name: column,
                 kind: &schema.columns()[at].kind,
             };
-            let check = canonical_check(&target, *operator, value.as_ref())?;
-            Ok(Filter::Test(Test { column: at, check }))
+            let checks = modified_check(&target, *operator, value.as_ref(), *modifier)?;
+            let tests = checks.into_iter();
+            let tests = tests.map(|check| Filter::Test(Test { column: at, check }));
+            Ok(combine(Group::Or, tests.collect(), schema))
         }
     }
 }
@@ -140,18 +145,40 @@ fn combine(group: Group, members: Vec<Filter>, schema: &TableSchema) -> Filter {
     }
 }
 
-fn refuse_modifier(column: &str, modifier: ModifierSpec) -> Result<(), QueryError> {
-    let named = if modifier.case_insensitive {
-        "case_insensitive"
-    } else if modifier.distinct {
-        "distinct"
-    } else if modifier.nulls_order != NullsOrder::Default {
-        "nulls_order"
-    } else {
-        return Ok(());
+/// The checks of which one must hold.
+fn modified_check(
+    target: &Target<'_>,
+    operator: Operator,
+    literal: Option<&Literal>,
+    modifier: ModifierSpec,
+) -> Result<Vec<Check>, QueryError> {
+    if modifier.nulls_order != NullsOrder::Default {
+        let why = "cannot place NULL (nulls_order): the sort of an order key does that";
+        return Err(target.refuse(operator, why));
+    }
+    let null = match (modifier.distinct, null_as_value(operator)) {
+        (false, _) => Polarity::Outside,
+        (true, Some(null)) => null,
+        (true, None) => {
+            let why = "cannot be distinct: equality, lists and equality of arrays can";
+            return Err(target.refuse(operator, why));
+        }
     };
-    let text = format!("the modifier {named} of the filter on {column} is not supported yet");
-    Err(QueryError::UnsupportedOperator(text))
+    if modifier.distinct && literal == Some(&Literal::Null) {
+        match operator {
+            Operator::Equals | Operator::ArrayEquals => return Ok(vec![Check::IsNull]),
+            Operator::NotEquals | Operator::ArrayNotEquals => return Ok(vec![Check::IsNotNull]),
+            _ => {}
+        }
+    }
+    let check = match modifier.case_insensitive {
+        true => folded_check(target, operator, literal)?,
+        false => canonical_check(target, operator, literal)?,
+    };
+    Ok(match null {
+        Polarity::Outside => vec![check],
+        Polarity::Inside => vec![check, Check::IsNull],
+    })
 }
 
 /// The column a test is about.
@@ -163,17 +190,25 @@ struct Target<'a> {
 impl Target<'_> {
     fn value(&self, literal: &Literal, operator: Operator) -> Result<Value, QueryError> {
         if matches!(literal, Literal::Null) {
-            let hint = match operator {
-                Operator::NotEquals | Operator::NotInList | Operator::NotBetween => "isNotNull",
-                _ => "isNull",
-            };
-            let name = operator.name();
-            let text = format!("{name} on {} does not take NULL: use {hint}", self.name);
-            return Err(QueryError::BadValue(text));
+            return Err(self.null(operator));
         }
         literal
             .coerce(self.kind)
             .map_err(|why| QueryError::BadValue(format!("column {} {why}", self.name)))
+    }
+
+    /// The error for a NULL that is compared with.
+    fn null(&self, operator: Operator) -> QueryError {
+        let hint = match operator {
+            Operator::NotEquals
+            | Operator::NotInList
+            | Operator::NotBetween
+            | Operator::ArrayNotEquals => "isNotNull",
+            _ => "isNull",
+        };
+        let name = operator.name();
+        let text = format!("{name} on {} does not take NULL: use {hint}", self.name);
+        QueryError::BadValue(text)
     }
 
     fn required<'l>(
@@ -222,9 +257,14 @@ fn canonical_check(
         return Ok(check);
     }
     if let Some(kind) = text_match(operator) {
-        return text_check(target, operator, kind, literal);
+        let needle = needle(target, operator, literal)?;
+        return Ok(Check::Text(kind, needle));
     }
-    if !target.kind.is_comparable() {
+    if let Some(check) = special_check(target, operator, literal)? {
+        return Ok(check);
+    }
+    // Of a type that we do not know, the database does.
+    if !target.kind.is_comparable() && !matches!(target.kind, ColumnType::Other(_)) {
         return Err(target.refuse(operator, "is not supported for this type"));
     }
     if let Some(comparison) = comparison(operator) {
@@ -236,7 +276,7 @@ fn canonical_check(
         Operator::NotBetween => range_check(target, operator, literal, Polarity::Outside),
         Operator::InList => list_check(target, operator, literal, Polarity::Inside),
         Operator::NotInList => list_check(target, operator, literal, Polarity::Outside),
-        _ => Err(target.refuse(operator, "is not supported yet")),
+        _ => Err(target.refuse(operator, "is not supported")),
     }
 }
 
@@ -268,21 +308,6 @@ fn text_match(operator: Operator) -> Option<TextMatch> {
         Operator::NotContains => TextMatch::NotContains,
         _ => return None,
     })
-}
-
-fn text_check(
-    target: &Target<'_>,
-    operator: Operator,
-    kind: TextMatch,
-    literal: Option<&Literal>,
-) -> Result<Check, QueryError> {
-    if *target.kind != ColumnType::Text {
-        return Err(target.refuse(operator, "needs a text column"));
-    }
-    match target.value(target.required(literal, operator)?, operator)? {
-        Value::Text(needle) => Ok(Check::Text(kind, needle)),
-        _ => Err(target.refuse(operator, "needs a text value")),
-    }
 }
 
 fn list_check(
@@ -411,113 +436,6 @@ fn canonical_keyset(
         values: prefix,
         bound,
     }))
-}
-
-/// The bytes that the hash is taken of. They name columns by name and type, not by index, so that
-/// they outlive a change of the table that the query does not touch. Every part is framed by its
-/// length.
-fn canonical_bytes(
-    schema: &TableSchema,
-    filter: &Filter,
-    order: &[OrderKey],
-    keyset: Option<&Keyset>,
-    limit: u32,
-) -> Vec<u8> {
-    let mut out = Vec::with_capacity(128);
-    frame(&mut out, &filter_bytes(filter, schema));
-    for key in order {
-        column_bytes(&mut out, key.column, schema);
-        frame(
-            &mut out,
-            format!("{:?}{:?}", key.direction, key.nulls).as_bytes(),
-        );
-    }
-    if let Some(Keyset { values, bound }) = keyset {
-        frame(&mut out, format!("{bound:?}").as_bytes());
-        values.iter().for_each(|value| value_bytes(&mut out, value));
-    }
-    frame(&mut out, &limit.to_be_bytes());
-    out
-}
-
-fn frame(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
-    out.extend_from_slice(bytes);
-}
-
-fn column_bytes(out: &mut Vec<u8>, column: usize, schema: &TableSchema) {
-    let column = &schema.columns()[column];
-    frame(out, column.name.as_bytes());
-    frame(out, column.kind.name().as_bytes());
-}
-
-fn value_bytes(out: &mut Vec<u8>, value: &Value) {
-    match value {
-        // Equal numbers must have equal bytes, however they are written.
-        Value::Numeric(number) => {
-            let mut key = vec![b'n'];
-            number.write_sort_key(&mut key);
-            frame(out, &key);
-        }
-        Value::Float(number) if *number == 0.0 => frame(out, b"v0"),
-        other => match other.to_text() {
-            Some(text) => frame(out, format!("v{text}").as_bytes()),
-            None => frame(out, b""),
-        },
-    }
-}
-
-fn filter_bytes(filter: &Filter, schema: &TableSchema) -> Vec<u8> {
-    let mut out = Vec::with_capacity(48);
-    match filter {
-        Filter::All(members) | Filter::Any(members) => {
-            let tag: &[u8] = if matches!(filter, Filter::All(_)) {
-                b"all"
-            } else {
-                b"any"
-            };
-            frame(&mut out, tag);
-            members
-                .iter()
-                .for_each(|member| frame(&mut out, &filter_bytes(member, schema)));
-        }
-        Filter::Test(Test { column, check }) => {
-            column_bytes(&mut out, *column, schema);
-            check_bytes(&mut out, check);
-        }
-    }
-    out
-}
-
-fn check_bytes(out: &mut Vec<u8>, check: &Check) {
-    match check {
-        Check::IsNull => frame(out, b"null"),
-        Check::IsNotNull => frame(out, b"not null"),
-        Check::Compare(comparison, value) => {
-            frame(out, format!("{comparison:?}").as_bytes());
-            value_bytes(out, value);
-        }
-        Check::Between {
-            low,
-            high,
-            polarity,
-        } => {
-            frame(
-                out,
-                format!("between {polarity:?} {:?} {:?}", low.1, high.1).as_bytes(),
-            );
-            value_bytes(out, &low.0);
-            value_bytes(out, &high.0);
-        }
-        Check::InList(values, polarity) => {
-            frame(out, format!("list {polarity:?}").as_bytes());
-            values.iter().for_each(|value| value_bytes(out, value));
-        }
-        Check::Text(kind, needle) => {
-            frame(out, format!("{kind:?}").as_bytes());
-            frame(out, needle.as_bytes());
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Values as clients write them, before a column's type gives them meaning.
 
+use crate::array::{Array, Dimension};
 use crate::calendar::{parse_date, parse_timestamp};
+use crate::document::Document;
 use crate::numeric::Numeric;
 use crate::schema::ColumnType;
 use crate::value::Value;
@@ -67,7 +69,9 @@ impl Literal {
             Self::Null => Ok(Value::Null),
             Self::Bool(value) => match kind {
                 ColumnType::Boolean => Ok(Value::Bool(*value)),
-                ColumnType::Json => Ok(Value::Json(value.to_string().into())),
+                ColumnType::Json | ColumnType::JsonText => {
+                    Ok(Value::Json(value.to_string().into()))
+                }
                 _ => Err(mismatch(kind, "a boolean")),
             },
             Self::Number(text) | Self::Int(text) => coerce_number(text, kind),
@@ -83,12 +87,83 @@ impl Literal {
                 _ => Err(mismatch(kind, "a timestamp")),
             },
             Self::Json(text) => match kind {
-                ColumnType::Json => Ok(Value::Json(text.as_str().into())),
+                ColumnType::Json | ColumnType::JsonText => Ok(Value::Json(text.as_str().into())),
+                ColumnType::Array(array) => written_array(text, array.element()),
                 _ => Err(mismatch(kind, "a JSON object or array")),
             },
-            Self::List(_) => Err(mismatch(kind, "a list")),
+            Self::List(members) => match kind {
+                ColumnType::Array(array) => {
+                    let members = members.iter().map(|member| member.coerce(array.element()));
+                    let members = members.collect::<Result<_, _>>()?;
+                    Ok(Value::Array(Array::flat(members).into()))
+                }
+                _ => Err(mismatch(kind, "a list")),
+            },
             Self::Range { .. } => Err(mismatch(kind, "a range")),
         }
+    }
+}
+
+/// An array as it stands in the JSON of a row; arrays in it are further dimensions, unless its
+/// elements are themselves documents.
+fn written_array(text: &str, element: &ColumnType) -> Result<Value, String> {
+    let Some(Document::Array(members)) = Document::parse(text) else {
+        return Err("needs a JSON array".to_owned());
+    };
+    let mut dimensions = Vec::new();
+    let mut elements = Vec::new();
+    fill(&members, element, 0, &mut dimensions, &mut elements)?;
+    if elements.is_empty() {
+        dimensions.clear();
+    }
+    let array = Array::new(dimensions, elements);
+    let array =
+        array.ok_or("needs a JSON array whose rows are equally long, and no deeper than 6")?;
+    Ok(Value::Array(array.into()))
+}
+
+/// Takes the elements of one level. The first one of each level says how long all are.
+fn fill(
+    members: &[Document],
+    element: &ColumnType,
+    depth: usize,
+    dimensions: &mut Vec<Dimension>,
+    elements: &mut Vec<Value>,
+) -> Result<(), String> {
+    let length = u32::try_from(members.len()).map_err(|_| "is too long".to_owned())?;
+    let uneven = || "needs a JSON array whose rows are equally long".to_owned();
+    match dimensions.get(depth) {
+        None => dimensions.push(Dimension { lower: 1, length }),
+        Some(first) if first.length == length => {}
+        Some(_) => return Err(uneven()),
+    }
+    let is_document = matches!(element, ColumnType::Json | ColumnType::JsonText);
+    for member in members {
+        let is_level = matches!(member, Document::Array(_)) && !is_document;
+        if is_level != (dimensions.len() > depth + 1) && !(is_level && elements.is_empty()) {
+            return Err(uneven());
+        }
+        match member {
+            Document::Array(inner) if !is_document => {
+                fill(inner, element, depth + 1, dimensions, elements)?;
+            }
+            // A text in an array of documents is one, not the text of one.
+            member if is_document && *member != Document::Null => {
+                elements.push(Value::Json(member.to_text().into()));
+            }
+            member => elements.push(element_of(member).coerce(element)?),
+        }
+    }
+    Ok(())
+}
+
+fn element_of(document: &Document) -> Literal {
+    match document {
+        Document::Null => Literal::Null,
+        Document::Bool(value) => Literal::Bool(*value),
+        Document::Number(number) => Literal::Number(number.as_str().to_owned()),
+        Document::Text(text) => Literal::Text(text.clone()),
+        Document::Array(_) | Document::Object(_) => Literal::Json(document.to_text()),
     }
 }
 
@@ -121,7 +196,9 @@ fn coerce_number(text: &str, kind: &ColumnType) -> Result<Value, String> {
         ColumnType::Numeric => Ok(Value::Numeric(number)),
         ColumnType::Double => float(number.as_str(), f64::MAX),
         ColumnType::Real => real(number.as_str()),
-        ColumnType::Json => Ok(Value::Json(text.into())),
+        ColumnType::Json | ColumnType::JsonText => Ok(Value::Json(text.into())),
+        // Of a number in words of its own (`money`) the database makes what it is.
+        ColumnType::Other(_) => Ok(Value::text(text)),
         _ => match kind.integer_range() {
             Some(range) => integer(&number, kind, range),
             None => Err(mismatch(kind, "a number")),
@@ -177,8 +254,9 @@ fn coerce_text(text: &str, kind: &ColumnType) -> Result<Value, String> {
             .ok_or_else(bad),
         ColumnType::Date => parse_date(text).map(Value::Date).ok_or_else(bad),
         ColumnType::Bytea => bytes(text).ok_or_else(bad),
-        ColumnType::Json => Ok(Value::Json(text.into())),
-        ColumnType::Other(_) => Ok(Value::text(text)),
+        ColumnType::Json | ColumnType::JsonText => Ok(Value::Json(text.into())),
+        ColumnType::Range(_) | ColumnType::Other(_) => Ok(Value::text(text)),
+        ColumnType::Array(_) => Err(mismatch(kind, "a text; give an array")),
         ColumnType::SmallInt
         | ColumnType::Integer
         | ColumnType::BigInt

@@ -10,7 +10,7 @@ use crate::value::Value;
 
 macro_rules! operators {
     ($($variant:ident = $wire:literal, $name:literal;)*) => {
-        /// A filter operator of the wire. Not all are supported yet; see [`Query::from_spec`].
+        /// A filter operator of the wire.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[expect(missing_docs, reason = "the wire's own names; PROTOCOL says what each means")]
         pub enum Operator { $($variant),* }
@@ -117,7 +117,7 @@ pub enum NullsOrder {
 /// The modifier of a filter, as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ModifierSpec {
-    /// Distinct comparison.
+    /// Compare NULL as a value: `IS DISTINCT FROM`.
     pub distinct: bool,
     /// Ignore case.
     pub case_insensitive: bool,
@@ -255,6 +255,9 @@ pub enum QueryError {
     /// The operator, or a modifier of it, is not supported, or not for this type.
     #[error("{0}")]
     UnsupportedOperator(String),
+    /// The query can be read once, but not be kept live.
+    #[error("{0}")]
+    NotLive(String),
     /// A value is missing, of the wrong kind, or does not fit the column.
     #[error("{0}")]
     BadValue(String),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::ids::TableName;
+use crate::range::RangeType;
 use crate::value::{Row, Value};
 
 /// The type of a column, as far as the engine tells types apart.
@@ -35,14 +36,43 @@ pub enum ColumnType {
     Date,
     /// Bytes, shown as `\x…`.
     Bytea,
-    /// JSON document, shown as itself.
+    /// JSON document, shown as itself, and understood as `jsonb` is.
     Json,
-    /// A type that is shown as text but not filtered or ordered by, with the database's name for
-    /// it.
+    /// JSON document that is kept as its text: `json` of Postgres. Shown as itself; only the
+    /// database says whether it can be understood.
+    JsonText,
+    /// Array of another type, shown as an array.
+    Array(Arc<ArrayType>),
+    /// What lies between two values; shown as text.
+    Range(RangeType),
+    /// A type that is shown as text and that only the database can compare, with the database's
+    /// name for it.
     Other(Arc<str>),
 }
 
+/// The type of arrays of a type.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ArrayType {
+    name: Box<str>,
+    element: ColumnType,
+}
+
+impl ArrayType {
+    /// The type of the elements; never itself an array.
+    #[must_use]
+    pub fn element(&self) -> &ColumnType {
+        &self.element
+    }
+}
+
 impl ColumnType {
+    /// The type of arrays of this type.
+    #[must_use]
+    pub fn array_of(element: Self) -> Self {
+        let name = format!("{}[]", element.name()).into();
+        Self::Array(Arc::new(ArrayType { name, element }))
+    }
+
     /// The lower-case SQL name that clients see.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -58,7 +88,9 @@ impl ColumnType {
             Self::Timestamp => "timestamp",
             Self::Date => "date",
             Self::Bytea => "bytea",
-            Self::Json => "json",
+            Self::Json | Self::JsonText => "json",
+            Self::Array(array) => &array.name,
+            Self::Range(range) => range.name(),
             Self::Other(name) => name,
         }
     }
@@ -74,10 +106,24 @@ impl ColumnType {
         }
     }
 
-    /// Whether values of the type can be compared, and so filtered and ordered by.
+    /// Whether the engine can compare values of the type, and so filter and order by them.
     #[must_use]
     pub fn is_comparable(&self) -> bool {
-        !matches!(self, Self::Json | Self::Other(_))
+        match self {
+            Self::Boolean
+            | Self::SmallInt
+            | Self::Integer
+            | Self::BigInt
+            | Self::WideInteger
+            | Self::Real
+            | Self::Double
+            | Self::Numeric
+            | Self::Text
+            | Self::Timestamp
+            | Self::Date
+            | Self::Bytea => true,
+            Self::Json | Self::JsonText | Self::Array(_) | Self::Range(_) | Self::Other(_) => false,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::array::Array;
 use crate::calendar::{format_date, format_timestamp};
 use crate::numeric::Numeric;
 
@@ -30,6 +31,8 @@ pub enum Value {
     Bytes(Arc<[u8]>),
     /// A JSON document, as text.
     Json(Arc<str>),
+    /// An array.
+    Array(Arc<Array>),
 }
 
 impl Value {
@@ -81,6 +84,7 @@ impl Value {
             Self::Timestamp(micros) => format_timestamp(*micros),
             Self::Date(days) => format_date(*days),
             Self::Bytes(bytes) => hex_text(bytes),
+            Self::Array(array) => array.to_text(),
         })
     }
 }

@@ -100,6 +100,9 @@ fn is_number(kind: &ColumnType) -> bool {
         | ColumnType::Date
         | ColumnType::Bytea
         | ColumnType::Json
+        | ColumnType::JsonText
+        | ColumnType::Array(_)
+        | ColumnType::Range(_)
         | ColumnType::Other(_) => false,
     }
 }

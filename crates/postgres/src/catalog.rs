@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Deserialize;
 use tidegate_core::{
-    Column, ColumnType, CommandError, KeyPromise, KeySpec, Owner, TableInfo, TableName,
+    Column, ColumnType, CommandError, KeyPromise, KeySpec, Owner, RangeType, TableInfo, TableName,
     TableSchema, Tenancy, TenantId, Value,
 };
 use tidegate_sql::{PostgresRows, PostgresTable, PostgresType};
@@ -123,9 +123,17 @@ pub(crate) struct RawColumn {
     /// The type that a domain is of, or the same.
     base: u32,
     type_name: String,
+    /// The element of `base`, when that is an array.
+    element: Option<RawElement>,
     modifier: i32,
     not_null: bool,
     generated: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawElement {
+    oid: u32,
+    name: String,
 }
 
 impl Table {
@@ -145,11 +153,11 @@ impl Table {
         if let [only] = &key[..] {
             uniques.push(*only);
         }
-        let own: Vec<PostgresType> = raw.columns.iter().map(|c| own_type(c.base)).collect();
+        let own: Vec<PostgresType> = raw.columns.iter().map(RawColumn::own_type).collect();
         let columns = raw.columns.iter().zip(&own).enumerate();
         let columns = columns.map(|(at, (column, own))| Column {
             name: column.name.as_str().into(),
-            kind: kind_of(*own, &column.type_name),
+            kind: column.kind(*own),
             nullable: !column.not_null && !key.contains(&at),
         });
         let schema = Arc::new(TableSchema::new(name, columns.collect(), key));
@@ -226,6 +234,24 @@ impl Table {
     }
 }
 
+impl RawColumn {
+    fn own_type(&self) -> PostgresType {
+        match &self.element {
+            Some(element) => own_type(element.oid).array(),
+            None => own_type(self.base),
+        }
+    }
+
+    fn kind(&self, own: PostgresType) -> ColumnType {
+        match (own, &self.element) {
+            (PostgresType::Array(own), Some(element)) => {
+                ColumnType::array_of(kind_of(*own, &element.name))
+            }
+            _ => kind_of(own, &self.type_name),
+        }
+    }
+}
+
 fn own_type(oid: u32) -> PostgresType {
     match oid {
         16 => PostgresType::Boolean,
@@ -244,6 +270,12 @@ fn own_type(oid: u32) -> PostgresType {
         1700 => PostgresType::Numeric,
         2950 => PostgresType::Uuid,
         3802 => PostgresType::Jsonb,
+        3904 => PostgresType::Range(RangeType::Int4),
+        3906 => PostgresType::Range(RangeType::Num),
+        3908 => PostgresType::Range(RangeType::Ts),
+        3910 => PostgresType::Range(RangeType::Tstz),
+        3912 => PostgresType::Range(RangeType::Date),
+        3926 => PostgresType::Range(RangeType::Int8),
         _ => PostgresType::Other,
     }
 }
@@ -261,8 +293,10 @@ fn kind_of(own: PostgresType, name: &str) -> ColumnType {
         PostgresType::Timestamp | PostgresType::Timestamptz => ColumnType::Timestamp,
         PostgresType::Date => ColumnType::Date,
         PostgresType::Bytea => ColumnType::Bytea,
-        PostgresType::Json | PostgresType::Jsonb => ColumnType::Json,
-        PostgresType::Other => ColumnType::Other(name.into()),
+        PostgresType::Json => ColumnType::JsonText,
+        PostgresType::Jsonb => ColumnType::Json,
+        PostgresType::Range(range) => ColumnType::Range(range),
+        PostgresType::Array(_) | PostgresType::Other => ColumnType::Other(name.into()),
     }
 }
 
@@ -298,7 +332,11 @@ fn catalog_sql() -> String {
            'shape', {shape},
            'columns', coalesce((SELECT json_agg(json_build_object(
                'number', a.attnum, 'name', a.attname, 'oid', a.atttypid::bigint,
-               'base', b.base::bigint, 'type_name', pg_catalog.format_type(a.atttypid, a.atttypmod),
+               'base', b.base::bigint, 'element', (
+                 SELECT json_build_object('oid', e.oid::bigint, 'name', pg_catalog.format_type(e.oid, NULL))
+                 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_type e ON e.oid = t.typelem
+                 WHERE t.oid = b.base AND e.typarray = t.oid AND e.typdelim = ','),
+               'type_name', pg_catalog.format_type(a.atttypid, a.atttypmod),
                'modifier', a.atttypmod, 'not_null', a.attnotnull,
                'generated', a.attgenerated <> '') ORDER BY a.attnum)
              FROM pg_catalog.pg_attribute a

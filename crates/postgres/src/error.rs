@@ -146,6 +146,18 @@ pub(crate) fn stale_if_redefined(failure: Failure) -> Failure {
     }
 }
 
+/// The failure of a command that reads: where Postgres has no such operator for a type, it is the
+/// client that asked for too much, if the table is what it was.
+pub(crate) fn unsupported_or_stale(failure: Failure) -> Failure {
+    match &failure {
+        Failure::Postgres(error) if error.code() == Some(&SqlState::UNDEFINED_FUNCTION) => {
+            let text = error.as_db_error().map_or("", DbError::message).to_owned();
+            QueryError::UnsupportedOperator(text).into()
+        }
+        _ => stale_if_redefined(failure),
+    }
+}
+
 /// The message, and the detail that says which values are at fault.
 fn constraint_text(cause: &DbError) -> String {
     match cause.detail() {

@@ -12,7 +12,7 @@ use tokio_postgres::Client;
 
 use crate::aggregate::aggregate;
 use crate::catalog::{Catalog, Published, Table};
-use crate::error::{Failure, rejected, stale_if_redefined};
+use crate::error::{Failure, rejected, stale_if_redefined, unsupported_or_stale};
 use crate::session::{row_of, run, text_of};
 use crate::visible::parse_snapshot;
 
@@ -54,7 +54,8 @@ impl Reading<'_> {
                 query,
                 window,
             )?;
-            self.seen(table, &statement).await
+            let seen = self.seen(table, &statement).await;
+            seen.map_err(stale_if_redefined)
         };
         let seen = match read(&table).await {
             // What was remembered is old; what is there now decides.
@@ -118,8 +119,7 @@ impl Reading<'_> {
             table.shape_sql(),
             statement.text
         );
-        let found = run(self.client, &text, &statement.parameters).await;
-        let found = found.map_err(stale_if_redefined)?;
+        let found = run(self.client, &text, &statement.parameters).await?;
         let first = found.first().ok_or(Failure::Stale)?;
         // The type of a column cannot have changed between the two: the statement holds its lock.
         if text_of(first, 2) != Some(&table.shape) {
@@ -192,7 +192,7 @@ impl Reading<'_> {
             ReadCommand::RunAggregation(_, aggregation) => {
                 let filter = filter_of(table, aggregation.filter.as_ref())?;
                 let found = aggregate(self.client, table, aggregation, &filter).await;
-                Ok(Outcome::Aggregates(found.map_err(stale_if_redefined)?))
+                Ok(Outcome::Aggregates(found.map_err(unsupported_or_stale)?))
             }
             ReadCommand::TableExists(_) | ReadCommand::ListTables => Err(Failure::Stale),
         }
@@ -207,7 +207,8 @@ impl Reading<'_> {
         };
         let dialect = Dialect::Postgres(&table.sql);
         let statement = select(dialect, &table.physical, &query, window)?;
-        let seen = self.seen(table, &statement).await?;
+        let seen = self.seen(table, &statement).await;
+        let seen = seen.map_err(unsupported_or_stale)?;
         Ok(Outcome::Page {
             schema: Arc::clone(&table.schema),
             rows: seen.rows,
@@ -220,7 +221,8 @@ impl Reading<'_> {
         let key = table.resolve_key(key, KeyPromise::AnyColumn)?;
         let dialect = Dialect::Postgres(&table.sql);
         let statement = select_by_key(dialect, &table.physical, &table.schema, &key, 1)?;
-        let mut seen = self.seen(table, &statement).await?;
+        let seen = self.seen(table, &statement).await;
+        let mut seen = seen.map_err(unsupported_or_stale)?;
         Ok(Outcome::Row {
             schema: Arc::clone(&table.schema),
             row: seen.rows.pop(),

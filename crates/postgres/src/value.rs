@@ -7,7 +7,8 @@ use std::error::Error;
 
 use bytes::BytesMut;
 use tidegate_core::{
-    Column, CommandError, Numeric, Row, TableSchema, Value, parse_date, parse_timestamp,
+    Array, Column, CommandError, Dimension, Document, Numeric, Row, TableSchema, Value, parse_date,
+    parse_timestamp,
 };
 use tidegate_sql::PostgresType;
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
@@ -29,7 +30,9 @@ pub(crate) fn read(own: PostgresType, text: &str) -> Result<Value, &'static str>
         }
         PostgresType::Double => text.parse().ok().map(Value::Float),
         PostgresType::Numeric => Numeric::parse(text).map(Value::Numeric),
-        PostgresType::Text | PostgresType::Uuid | PostgresType::Other => Some(Value::text(text)),
+        PostgresType::Text | PostgresType::Uuid | PostgresType::Range(_) | PostgresType::Other => {
+            Some(Value::text(text))
+        }
         // Printed with its blanks by the stream, and without by a cast.
         PostgresType::Char => Some(Value::text(text.trim_end_matches(' '))),
         PostgresType::Timestamp | PostgresType::Timestamptz => {
@@ -41,9 +44,133 @@ pub(crate) fn read(own: PostgresType, text: &str) -> Result<Value, &'static str>
             return days.ok_or("holds a day outside of the years 0001 to 9999");
         }
         PostgresType::Bytea => bytes(text),
+        PostgresType::Jsonb if Document::is_too_deep(text) => {
+            return Err("holds a document that nests too deep");
+        }
         PostgresType::Json | PostgresType::Jsonb => Some(Value::Json(text.into())),
+        PostgresType::Array(element) => return read_array(*element, text),
     }
     .ok_or("holds something that cannot be read")
+}
+
+/// Reads an array as the server prints it: `{1,NULL}`, `{{"a","b"},{"c","d"}}`, `[0:1]={1,2}`.
+fn read_array(element: PostgresType, text: &str) -> Result<Value, &'static str> {
+    const BAD: &str = "holds an array that cannot be read";
+    let (bounds, body) = match text.split_once('=') {
+        Some((bounds, body)) if text.starts_with('[') => (bounds, body),
+        _ => ("", text),
+    };
+    let mut reader = ArrayReader {
+        text: body,
+        depth: 0,
+        lengths: Vec::new(),
+        counts: Vec::new(),
+    };
+    if !body.starts_with('{') {
+        return Err(BAD);
+    }
+    let mut elements = Vec::new();
+    while let Some(token) = reader.next().ok_or(BAD)? {
+        elements.push(match token {
+            None => Value::Null,
+            Some(text) => read(element, &text)?,
+        });
+    }
+    if elements.is_empty() {
+        return Ok(Value::Array(Array::flat(elements).into()));
+    }
+    let mut lowers = bounds.split('[').skip(1).map(|bound| {
+        let (lower, _) = bound.split_once(':')?;
+        lower.parse::<i32>().ok()
+    });
+    let dimensions = reader.lengths.iter().map(|length| {
+        let lower = lowers.next().unwrap_or(Some(1))?;
+        Some(Dimension {
+            lower,
+            length: *length,
+        })
+    });
+    let dimensions = dimensions.collect::<Option<Vec<_>>>().ok_or(BAD)?;
+    let array = Array::new(dimensions, elements).ok_or(BAD)?;
+    Ok(Value::Array(array.into()))
+}
+
+/// Takes the text of an array apart.
+struct ArrayReader<'a> {
+    text: &'a str,
+    depth: usize,
+    /// How long each level is, as its first list is.
+    lengths: Vec<u32>,
+    /// How long the list of each level that is open is so far.
+    counts: Vec<u32>,
+}
+
+impl ArrayReader<'_> {
+    /// The next element, which is `None` for NULL; `Some(None)` at the end, and `None` for what is
+    /// no array.
+    fn next(&mut self) -> Option<Option<Option<String>>> {
+        loop {
+            let first = self.text.chars().next();
+            match first {
+                None => return (self.depth == 0).then_some(None),
+                Some('{') => {
+                    self.count();
+                    self.counts.push(0);
+                    self.depth += 1;
+                    self.text = &self.text[1..];
+                }
+                Some('}') => {
+                    let length = self.counts.pop()?;
+                    self.depth = self.depth.checked_sub(1)?;
+                    // Levels close from within, so a level may be known before the one around it.
+                    if self.lengths.len() <= self.depth {
+                        self.lengths.resize(self.depth + 1, 0);
+                    }
+                    let known = &mut self.lengths[self.depth];
+                    if *known != 0 && *known != length {
+                        return None;
+                    }
+                    *known = length;
+                    self.text = &self.text[1..];
+                }
+                Some(',') => self.text = &self.text[1..],
+                Some('"') => {
+                    self.count();
+                    return self.quoted().map(|text| Some(Some(text)));
+                }
+                Some(_) => {
+                    self.count();
+                    let end = self.text.find([',', '}'])?;
+                    let (plain, rest) = self.text.split_at(end);
+                    self.text = rest;
+                    let is_null = plain == "NULL";
+                    return Some(Some((!is_null).then(|| plain.to_owned())));
+                }
+            }
+        }
+    }
+
+    fn count(&mut self) {
+        if let Some(count) = self.counts.last_mut() {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    fn quoted(&mut self) -> Option<String> {
+        let mut out = String::new();
+        let mut chars = self.text.char_indices().skip(1);
+        loop {
+            let (at, c) = chars.next()?;
+            match c {
+                '"' => {
+                    self.text = &self.text[at + 1..];
+                    return Some(out);
+                }
+                '\\' => out.push(chars.next()?.1),
+                c => out.push(c),
+            }
+        }
+    }
 }
 
 fn bytes(text: &str) -> Option<Value> {
@@ -104,6 +231,7 @@ impl ToSql for Parameter<'_> {
 pub(crate) fn holds_nul(value: &Value) -> bool {
     match value {
         Value::Text(text) | Value::Json(text) => text.contains('\0'),
+        Value::Array(array) => array.elements().iter().any(holds_nul),
         _ => false,
     }
 }
@@ -127,6 +255,61 @@ mod tests {
             read(PostgresType::Timestamptz, "2026-01-02 03:04:05+00"),
             read(PostgresType::Timestamp, "2026-01-02 03:04:05")
         );
+    }
+
+    /// Arrays are read with all that they say of themselves.
+    #[test]
+    fn arrays() {
+        let check = |own: PostgresType, text: &str| {
+            let value = read(own.array(), text).unwrap_or_else(|why| panic!("{text}: {why}"));
+            let Value::Array(array) = value else {
+                panic!("{text} is an array");
+            };
+            array
+        };
+        let texts = check(PostgresType::Text, r#"{a,"b \"c\"\\",NULL,"NULL","",",}"}"#);
+        let text = |text: &str| Value::text(text);
+        let expected = [
+            text("a"),
+            text("b \"c\"\\"),
+            Value::Null,
+            text("NULL"),
+            text(""),
+            text(",}"),
+        ];
+        assert_eq!(texts.elements(), expected);
+        assert_eq!(
+            check(PostgresType::Integer, "{}"),
+            Array::flat(Vec::new()).into()
+        );
+        let square = check(PostgresType::Integer, "[0:1][-1:1]={{1,2,3},{4,5,NULL}}");
+        let shape = |array: &Array| {
+            let dimensions = array.dimensions().iter();
+            dimensions.map(|d| (d.lower, d.length)).collect::<Vec<_>>()
+        };
+        assert_eq!(shape(&square), [(0, 2), (-1, 3)]);
+        assert_eq!(square.elements()[5], Value::Null);
+        // What we write is what is read.
+        for array in [texts, square] {
+            let own = match array.elements()[0] {
+                Value::Int(_) => PostgresType::Integer,
+                _ => PostgresType::Text,
+            };
+            assert_eq!(check(own, &array.to_text()), array);
+        }
+        for bad in [
+            "",
+            "{",
+            "{1",
+            "1,2",
+            "{1}}",
+            "{{1},{2,3}}",
+            "{\"a}",
+            "[0:1]={1}",
+        ] {
+            let read = read(PostgresType::Integer.array(), bad);
+            assert!(read.is_err() || bad == "[0:1]={1}", "{bad:?} {read:?}");
+        }
     }
 
     /// Moments that have no four-digit year, and text that is no value, are refused.

@@ -188,7 +188,7 @@ impl PartitionOwner {
         let Some(state) = self.pages.get_mut(key) else {
             return;
         };
-        let query = Query::from_spec(&state.spec, schema, PAGE_LIMIT);
+        let query = Query::live_from_spec(&state.spec, schema, PAGE_LIMIT);
         let query = match query {
             Ok(query) if query.hash() == key.query => Arc::new(query),
             Ok(_) => {

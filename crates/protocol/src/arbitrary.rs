@@ -5,9 +5,9 @@ use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 use tidegate_core::{
-    Commit, FilterSpec, Group, Heartbeat, KeysetSpec, Literal, Lsn, ModifierSpec, NullsOrder,
-    Numeric, Operator, OrderSpec, QuerySpec, Row, RowChange, Sort, TableChange, TableName,
-    TenantId, TimeUnit, TransactionSnapshot, Value, Xid,
+    Array, Commit, Dimension, FilterSpec, Group, Heartbeat, KeysetSpec, Literal, Lsn, ModifierSpec,
+    NullsOrder, Numeric, Operator, OrderSpec, QuerySpec, Row, RowChange, Sort, TableChange,
+    TableName, TenantId, TimeUnit, TransactionSnapshot, Value, Xid,
 };
 
 /// Spoils text: at a place, up to 11 characters go and up to 4 that mean something in JSON come.
@@ -141,6 +141,20 @@ fn numeric() -> impl Strategy<Value = Numeric> {
 
 /// A column's value. (NaN is left out: it does not equal itself.)
 pub(crate) fn value() -> impl Strategy<Value = Value> {
+    let row = || vec(plain_value(), 2..=2);
+    let dimension = |lower| Dimension { lower, length: 2 };
+    let square = (row(), row(), any::<i32>()).prop_map(move |(first, second, lower)| {
+        let dimensions = vec![dimension(lower), dimension(1)];
+        Array::new(dimensions, [first, second].concat()).unwrap()
+    });
+    prop_oneof![
+        8 => plain_value(),
+        1 => vec(plain_value(), 0..4).prop_map(|list| Value::Array(Array::flat(list).into())),
+        1 => square.prop_map(|array| Value::Array(array.into())),
+    ]
+}
+
+fn plain_value() -> impl Strategy<Value = Value> {
     let float = any::<f64>().prop_filter("NaN is not equal to itself", |value| !value.is_nan());
     prop_oneof![
         Just(Value::Null),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidegate_core::{
-    Commit, Heartbeat, Lsn, Numeric, Row, RowChange, TableChange, TableName, TableReset, TenantId,
-    TransactionSnapshot, Value, Xid,
+    Array, Commit, Dimension, Heartbeat, Lsn, Numeric, Row, RowChange, TableChange, TableName,
+    TableReset, TenantId, TransactionSnapshot, Value, Xid,
 };
 
 use crate::record_bytes::{Reader, RecordError, Writer};
@@ -256,12 +256,50 @@ fn write_value(out: &mut Writer, value: &Value) {
             out.byte(10);
             out.text(text);
         }
+        Value::Array(array) => {
+            out.byte(11);
+            out.count(array.dimensions().len());
+            for dimension in array.dimensions() {
+                out.int32(dimension.lower.cast_unsigned());
+                out.int32(dimension.length);
+            }
+            write_values(out, array.elements());
+        }
     }
 }
 
 fn read_value(input: &mut Reader) -> Result<Value, RecordError> {
+    match input.byte()? {
+        11 => read_array(input).map(Value::Array),
+        kind => read_plain_value(input, kind),
+    }
+}
+
+/// An array, none of whose elements is one.
+fn read_array(input: &mut Reader) -> Result<Arc<Array>, RecordError> {
+    let count = input.count(8)?;
+    let dimensions = (0..count).map(|_| {
+        Ok(Dimension {
+            lower: input.int32()?.cast_signed(),
+            length: input.int32()?,
+        })
+    });
+    let dimensions = dimensions.collect::<Result<Vec<_>, RecordError>>()?;
+    let count = input.count(1)?;
+    let elements = (0..count).map(|_| {
+        let kind = input.byte()?;
+        read_plain_value(input, kind)
+    });
+    let elements = elements.collect::<Result<Vec<_>, _>>()?;
+    let array = Array::new(dimensions, elements);
+    array
+        .map(Arc::new)
+        .ok_or(RecordError::Invalid("the dimensions of an array"))
+}
+
+fn read_plain_value(input: &mut Reader, kind: u8) -> Result<Value, RecordError> {
     let shared = |text: &str| Some(Arc::<str>::from(text));
-    Ok(match input.byte()? {
+    Ok(match kind {
         0 => Value::Null,
         1 => Value::Bool(false),
         2 => Value::Bool(true),

@@ -73,6 +73,8 @@ codes! {
     UnknownColumn = "unknown_column", Client, Never;
     /// The operator is unknown, not supported, or not for this type.
     UnsupportedOperator = "unsupported_operator", Client, Never;
+    /// The query can be read, but not be kept live.
+    NotLive = "not_live", Client, Never;
     /// A value is missing, of the wrong kind, or out of range.
     BadValue = "bad_value", Client, Never;
     /// The filter's shape is wrong.
@@ -169,6 +171,7 @@ impl From<&QueryError> for ErrorCode {
         match error {
             QueryError::UnknownColumn { .. } => Self::UnknownColumn,
             QueryError::UnsupportedOperator(_) => Self::UnsupportedOperator,
+            QueryError::NotLive(_) => Self::NotLive,
             QueryError::BadValue(_) => Self::BadValue,
             QueryError::BadFilter(_) => Self::BadFilter,
             QueryError::BadOrder(_) => Self::BadOrder,

@@ -100,7 +100,8 @@ fn write_aggregate_value(out: &mut Vec<u8>, value: &Value) {
         | Value::Timestamp(_)
         | Value::Date(_)
         | Value::Bytes(_)
-        | Value::Json(_) => write_string(out, &value.to_text().unwrap_or_default()),
+        | Value::Json(_)
+        | Value::Array(_) => write_string(out, &value.to_text().unwrap_or_default()),
     }
 }
 

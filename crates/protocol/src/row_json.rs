@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use tidegate_core::{Column, ColumnType, Row, TableSchema, Value, format_date, format_timestamp};
+use tidegate_core::{
+    Column, ColumnType, Dimension, Row, TableSchema, Value, format_date, format_timestamp,
+};
 
 use crate::json_text::{is_json, write_int, write_separated, write_string};
 
@@ -154,7 +156,34 @@ fn write_value(out: &mut Vec<u8>, kind: &ColumnType, value: &Value) {
         // text.
         Value::Json(text) if is_json(text) => out.extend_from_slice(text.trim().as_bytes()),
         Value::Json(text) => write_string(out, text),
+        Value::Array(array) => {
+            let element = match kind {
+                ColumnType::Array(own) => own.element(),
+                own => own,
+            };
+            match array.dimensions() {
+                [] => out.extend_from_slice(b"[]"),
+                dimensions => write_level(out, element, dimensions, &mut array.elements().iter()),
+            }
+        }
     }
+}
+
+/// One level of an array: of the innermost one the elements, of others the levels in it.
+fn write_level<'a>(
+    out: &mut Vec<u8>,
+    element: &ColumnType,
+    dimensions: &[Dimension],
+    elements: &mut impl Iterator<Item = &'a Value>,
+) {
+    let Some((outer, inner)) = dimensions.split_first() else {
+        return write_value(out, element, elements.next().unwrap_or(&Value::Null));
+    };
+    out.push(b'[');
+    write_separated(out, 0..outer.length, |out, _| {
+        write_level(out, element, inner, elements);
+    });
+    out.push(b']');
 }
 
 enum FloatText {

@@ -57,6 +57,9 @@ impl Dialect<'_> {
                 | ColumnType::Double
                 | ColumnType::Bytea
                 | ColumnType::Json
+                | ColumnType::JsonText
+                | ColumnType::Array(_)
+                | ColumnType::Range(_)
                 | ColumnType::Other(_) => Comparand::Plain,
             },
             Self::Postgres(table) => match (table.columns[column], constant) {
@@ -64,6 +67,8 @@ impl Dialect<'_> {
                     Comparand::Text(PostgresType::Other)
                 }
                 (own @ (PostgresType::Text | PostgresType::Char), _) => Comparand::Text(own),
+                // It has no name here; a constant takes the type of the column.
+                (PostgresType::Array(_) | PostgresType::Other, _) => Comparand::Plain,
                 (own, _) => Comparand::Cast(own.cast()),
             },
         }

@@ -45,6 +45,11 @@ impl Writer<'_> {
             } => self.between(column, low, high, *polarity),
             Check::InList(values, polarity) => self.in_list(column, values, *polarity),
             Check::Text(kind, needle) => self.text_match(column, *kind, needle),
+            Check::Folded(folding, check) => self.folded(column, *folding, check),
+            Check::Pattern(pattern, polarity) => self.pattern(column, pattern, *polarity),
+            Check::Array(check) => self.array(column, check),
+            Check::Json(check) => self.json(column, check),
+            Check::Range(kind, check) => self.range_check(column, *kind, check),
         }
     }
 
@@ -114,19 +119,28 @@ impl Writer<'_> {
 
     fn text_match(&mut self, column: usize, kind: TextMatch, needle: &Arc<str>) {
         match self.dialect {
-            Dialect::Sqlite => self.text_match_sqlite(column, kind, needle),
+            Dialect::Sqlite => self.text_match_sqlite(column, None, kind, needle),
             Dialect::Postgres(_) => self.text_match_postgres(column, kind, needle),
         }
     }
 
     /// As a search in bytes, which in valid UTF-8 is a search in text. `LIKE` would have wildcards
     /// and ignore case; the text functions of SQLite stop at a NUL character.
-    fn text_match_sqlite(&mut self, column: usize, kind: TextMatch, needle: &Arc<str>) {
+    pub(crate) fn text_match_sqlite(
+        &mut self,
+        column: usize,
+        function: Option<&'static str>,
+        kind: TextMatch,
+        needle: &Arc<str>,
+    ) {
         let bytes = Value::Bytes(needle.as_bytes().into());
         let parameter = self.bind(bytes);
         let haystack = |writer: &mut Self| {
             writer.push("CAST(");
-            writer.column(column);
+            match function {
+                Some(function) => writer.comparable_column(column, Comparand::Function(function)),
+                None => writer.column(column),
+            }
             writer.push(" AS BLOB)");
         };
         match kind {

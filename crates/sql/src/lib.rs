@@ -18,6 +18,7 @@ mod filter;
 mod keyset;
 mod postgres;
 mod select;
+mod special;
 mod write;
 mod writer;
 

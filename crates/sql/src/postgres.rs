@@ -2,6 +2,8 @@
 //! types each column has. Two types of one [`ColumnType`](tidegate_core::ColumnType) are cast and
 //! compared in different words.
 
+use tidegate_core::RangeType;
+
 /// A type of Postgres, as far as SQL text depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PostgresType {
@@ -37,11 +39,39 @@ pub enum PostgresType {
     Json,
     /// `jsonb`
     Jsonb,
+    /// An array of a type that is itself none.
+    Array(&'static PostgresType),
+    /// A range type that Postgres brings along.
+    Range(RangeType),
     /// Any other, shown by its output function.
     Other,
 }
 
 impl PostgresType {
+    /// The type of arrays of this type.
+    #[must_use]
+    pub const fn array(self) -> Self {
+        Self::Array(match self {
+            Self::Boolean => &Self::Boolean,
+            Self::SmallInt => &Self::SmallInt,
+            Self::Integer => &Self::Integer,
+            Self::BigInt => &Self::BigInt,
+            Self::Real => &Self::Real,
+            Self::Double => &Self::Double,
+            Self::Numeric => &Self::Numeric,
+            Self::Text => &Self::Text,
+            Self::Char => &Self::Char,
+            Self::Uuid => &Self::Uuid,
+            Self::Timestamp => &Self::Timestamp,
+            Self::Timestamptz => &Self::Timestamptz,
+            Self::Date => &Self::Date,
+            Self::Bytea => &Self::Bytea,
+            Self::Json => &Self::Json,
+            Self::Jsonb => &Self::Jsonb,
+            Self::Array(_) | Self::Range(_) | Self::Other => &Self::Other,
+        })
+    }
+
     /// The name to cast a constant to.
     pub(crate) const fn cast(self) -> &'static str {
         match self {
@@ -52,7 +82,8 @@ impl PostgresType {
             Self::Real => "real",
             Self::Double => "double precision",
             Self::Numeric => "numeric",
-            Self::Text | Self::Other => "text",
+            Self::Text | Self::Array(_) | Self::Other => "text",
+            Self::Range(range) => range.name(),
             Self::Char => "bpchar",
             Self::Uuid => "uuid",
             Self::Timestamp => "timestamp",

@@ -187,7 +187,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn cast(&mut self, parameter: Parameter, to: &str) {
+    pub(crate) fn cast(&mut self, parameter: Parameter, to: &str) {
         self.parameter(parameter);
         self.push("::");
         self.push(to);

@@ -157,6 +157,9 @@ fn is_number(kind: &ColumnType) -> bool {
         | ColumnType::Date
         | ColumnType::Bytea
         | ColumnType::Json
+        | ColumnType::JsonText
+        | ColumnType::Array(_)
+        | ColumnType::Range(_)
         | ColumnType::Other(_) => false,
     }
 }
@@ -196,7 +199,8 @@ impl Fold {
             | Value::Timestamp(_)
             | Value::Date(_)
             | Value::Bytes(_)
-            | Value::Json(_) => {}
+            | Value::Json(_)
+            | Value::Array(_) => {}
         }
         if self.lowest.is_null() || value.compare(&self.lowest) == Some(Ordering::Less) {
             self.lowest = value.clone();

@@ -79,8 +79,10 @@ pub(crate) fn read(
             ValueRef::Blob(bytes) => Ok(Value::Bytes(bytes.into())),
             _ => Err("holds something that is no blob"),
         },
-        ColumnType::Json => json(stored),
-        ColumnType::Other(_) => Ok(Value::text(&shown(stored)?)),
+        ColumnType::Json | ColumnType::JsonText => json(stored),
+        ColumnType::Array(_) | ColumnType::Range(_) | ColumnType::Other(_) => {
+            Ok(Value::text(&shown(stored)?))
+        }
     }
 }
 
@@ -171,6 +173,8 @@ impl ToSql for Stored<'_> {
             Value::Bytes(bytes) => ValueRef::Blob(bytes),
             Value::Timestamp(micros) => return Ok(owned(format_timestamp(*micros))),
             Value::Date(days) => return Ok(owned(format_date(*days))),
+            // No column here has the type.
+            Value::Array(array) => return Ok(owned(array.to_text())),
         };
         Ok(ToSqlOutput::Borrowed(borrowed))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, params_from_iter};
 use tidegate_core::{
     Command, CommandError, Fence, Filter, KeyPromise, KeySpec, LimitRule, Lsn, Outcome, Query,
-    QuerySpec, Reply, Row, Selection, TableName, TableSchema, TenantId,
+    QueryError, QuerySpec, Reply, Row, Selection, TableName, TableSchema, TenantId,
 };
 use tidegate_ports::{Snapshot, SnapshotRequest};
 use tidegate_sql::{Dialect, Statement, Window, select, select_by_key};
@@ -111,7 +111,7 @@ impl Reading<'_> {
     ) -> Result<Outcome, Failure> {
         let table = self.table(tenant, table)?;
         let schema = orderable(&table.schema);
-        let query = Query::from_spec(&selection.query, &schema, LimitRule::READ)?;
+        let query = exact_query(&selection.query, &schema)?;
         let window = Window {
             limit: u64::from(query.limit()),
             offset: selection.offset,
@@ -187,6 +187,14 @@ fn orderable(schema: &Arc<TableSchema>) -> Arc<TableSchema> {
     ))
 }
 
+/// A query that the engine can decide: SQLite has no rules of its own to decide any other.
+fn exact_query(spec: &QuerySpec, schema: &Arc<TableSchema>) -> Result<Query, QueryError> {
+    Query::live_from_spec(spec, schema, LimitRule::READ).map_err(|error| match error {
+        QueryError::NotLive(text) => QueryError::UnsupportedOperator(text),
+        other => other,
+    })
+}
+
 fn filter_of(
     table: &Table,
     filter: Option<&tidegate_core::FilterSpec>,
@@ -204,7 +212,7 @@ fn filter_of(
         table.schema.columns().to_vec(),
         vec![0],
     );
-    let query = Query::from_spec(&spec, &Arc::new(any_key), LimitRule::READ)?;
+    let query = exact_query(&spec, &Arc::new(any_key))?;
     Ok(query.filter().clone())
 }
 

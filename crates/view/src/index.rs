@@ -188,7 +188,12 @@ impl PredicateIndex {
                     | Check::Compare(..)
                     | Check::Between { .. }
                     | Check::InList(_, Polarity::Outside)
-                    | Check::Text(..) => return,
+                    | Check::Text(..)
+                    | Check::Folded(..)
+                    | Check::Pattern(..)
+                    | Check::Array(_)
+                    | Check::Json(_)
+                    | Check::Range(..) => return,
                 };
                 let asked = self.asked.entry(*column).or_default();
                 for value in values.iter().take(CONDITIONS_MAX) {
@@ -259,7 +264,12 @@ impl PredicateIndex {
                 ..
             }
             | Check::Text(TextMatch::EndsWith, _)
-            | Check::Text(TextMatch::Contains | TextMatch::NotContains, _) => None,
+            | Check::Text(TextMatch::Contains | TextMatch::NotContains, _)
+            | Check::Folded(..)
+            | Check::Pattern(..)
+            | Check::Array(_)
+            | Check::Json(_)
+            | Check::Range(..) => None,
         }
     }
 

@@ -4,8 +4,11 @@
 //! as soon as something negates it; so the evaluator keeps all three and only [`matches`] folds
 //! them.
 
+mod special;
+
 use std::cmp::Ordering;
 
+use self::special::{array_check, folded_check, json_check, known, range_check};
 use tidegate_core::{Check, Comparison, Filter, Inclusion, Polarity, Test, TextMatch, Value};
 
 /// The result of a condition. In rising order, so that AND is the minimum and OR the maximum.
@@ -79,9 +82,18 @@ fn evaluate_check(check: &Check, value: &Value) -> Truth {
         Check::InList(values, polarity) if values.is_empty() => {
             return Truth::inside(false, *polarity);
         }
-        Check::Compare(..) | Check::Between { .. } | Check::InList(..) | Check::Text(..) => {}
+        Check::Compare(..)
+        | Check::Between { .. }
+        | Check::InList(..)
+        | Check::Text(..)
+        | Check::Folded(..)
+        | Check::Pattern(..)
+        | Check::Array(_)
+        | Check::Json(_)
+        | Check::Range(..) => {}
     }
-    // `None` where the value is NULL (or of another kind, which a column's values never are).
+    // `None` where the value is NULL (or of another kind, which a column's values never are), and
+    // for checks that only the database can decide, which no live query has.
     known_check(check, value).unwrap_or(Truth::Unknown)
 }
 
@@ -105,11 +117,28 @@ fn known_check(check: &Check, value: &Value) -> Option<Truth> {
             let order = |member: &Value| member.compare(value).unwrap_or(Ordering::Less);
             Truth::inside(values.binary_search_by(order).is_ok(), *polarity)
         }
-        Check::Text(kind, needle) => match value {
-            Value::Text(text) => Truth::of(text_matches(*kind, text, needle)),
+        Check::Text(kind, needle) => Truth::of(text_matches(*kind, text_of(value)?, needle)),
+        Check::Folded(folding, check) => return folded_check(*folding, check, text_of(value)?),
+        Check::Pattern(pattern, polarity) => {
+            return known(pattern.matches(text_of(value)?), *polarity);
+        }
+        Check::Array(check) => match value {
+            Value::Array(array) => array_check(check, array),
             _ => return None,
         },
+        Check::Json(check) => match value {
+            Value::Json(text) => return json_check(check, text),
+            _ => return None,
+        },
+        Check::Range(kind, check) => return range_check(*kind, check, text_of(value)?),
     })
+}
+
+fn text_of(value: &Value) -> Option<&str> {
+    match value {
+        Value::Text(text) => Some(text),
+        _ => None,
+    }
 }
 
 const fn satisfies(comparison: Comparison, order: Ordering) -> bool {

@@ -124,6 +124,11 @@ fn encode(out: &mut SmallVec<[u8; INLINE_BYTES]>, value: &Value) {
             escape(out, bytes);
             out.extend_from_slice(&[0, 0]);
         }
+        // Nothing is ordered by arrays; this only tells them from NULL.
+        Value::Array(array) => {
+            escape(out, array.to_text().as_bytes());
+            out.extend_from_slice(&[0, 0]);
+        }
     }
 }
 

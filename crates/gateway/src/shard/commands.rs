@@ -299,7 +299,7 @@ fn route_by_content(
     schema: &Arc<TableSchema>,
     rule: LimitRule,
 ) -> Result<(RoutingKey, Wanted), WireError> {
-    let query = Query::from_spec(&frame.query, schema, rule)?;
+    let query = Query::live_from_spec(&frame.query, schema, rule)?;
     let key = RoutingKey {
         tenant: tenant.clone(),
         table: frame.table.clone(),

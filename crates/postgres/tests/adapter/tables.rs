@@ -81,7 +81,7 @@ async fn types() {
         &ColumnType::BigInt,
         &ColumnType::Text,
         &other("time without time zone"),
-        &other("integer[]"),
+        &ColumnType::array_of(ColumnType::Integer),
     ];
     assert_eq!(kinds, expected);
     let nullable: Vec<bool> = schema
