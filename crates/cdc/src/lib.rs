@@ -1,15 +1,17 @@
 //! The relay: the database's commits, in order, onto the bus.
 //!
 //! It reads whole transactions from [`Database::changes`], splits each by (tenant, table), and
-//! publishes the parts to the partitions that own them. After every batch each partition gets a
-//! heartbeat, so that an idle one also learns how far the stream has come. Only then is the batch
-//! acknowledged.
+//! publishes the parts to the partitions that own them. Then the batch is acknowledged. Each
+//! partition gets a heartbeat, so that an idle one also learns how far the stream has come: at once
+//! when the last one is a while ago, else when it is. A heartbeat costs a record, a poll and an
+//! answer in every partition, which for commits that come one by one is many times their own cost.
 //!
 //! Invariant: per partition, commit positions never fall. What is published twice after a failed
 //! publish carries the same position again, which the processor drops.
 //!
 //! What is deliberately absent: any knowledge of queries, pages or clients.
 
+mod beat;
 mod metrics;
 mod split;
 
@@ -22,6 +24,11 @@ use tidegate_ports::{
 use tidegate_protocol::ChangeRecord;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use crate::beat::Beat;
+
+/// Tells the microseconds since the start of 1970; ages of commits are measured with it.
+pub type ClockMicros = fn() -> i64;
 
 /// Between two looks of a standby at whether the other is gone.
 const STANDBY_LOOK: Duration = Duration::from_millis(500);
@@ -46,12 +53,14 @@ pub async fn run(
     bus: Arc<dyn Bus>,
     database: Arc<dyn Database>,
     state: watch::Sender<RelayState>,
+    clock_micros: ClockMicros,
     shutdown: CancellationToken,
 ) -> Result<(), PortError> {
     let relay = Relay {
         bus,
         database,
         state,
+        clock_micros,
         metrics: metrics::Metrics::new(),
     };
     tokio::select! {
@@ -64,6 +73,7 @@ struct Relay {
     bus: Arc<dyn Bus>,
     database: Arc<dyn Database>,
     state: watch::Sender<RelayState>,
+    clock_micros: ClockMicros,
     metrics: metrics::Metrics,
 }
 
@@ -122,30 +132,50 @@ impl Relay {
         mut stream: ChangeStream,
         backoff: &mut Backoff,
     ) -> Result<(), PortError> {
-        while let Some(batch) = stream.next().await {
-            let batch = batch?;
+        let mut beat = Beat::default();
+        loop {
+            let batch = tokio::select! {
+                batch = stream.next() => match batch {
+                    Some(batch) => batch?,
+                    None => return Ok(()),
+                },
+                heartbeat = beat.due() => {
+                    self.publish(split::heartbeats(&heartbeat, self.bus.partition_count()))
+                        .await?;
+                    continue;
+                }
+            };
             let lsn = batch.heartbeat.lsn;
-            self.count(&batch);
-            self.publish(split::records(batch, self.bus.partition_count()))
+            let commits = commit_times(&batch);
+            self.metrics.transactions.increment(commits.len() as u64);
+            self.record_ages(&commits, &self.metrics.commit_to_read);
+            let heartbeat = beat.take(batch.heartbeat);
+            let transactions = batch.transactions;
+            let partition_count = self.bus.partition_count();
+            self.publish(split::records(transactions, heartbeat, partition_count))
                 .await?;
+            self.record_ages(&commits, &self.metrics.commit_to_bus);
             stream.acknowledge(lsn);
             if self.turn(RelayState::Relaying) {
                 tracing::info!(lsn = lsn.get(), "changes are relayed");
             }
             backoff.reset();
         }
-        Ok(())
     }
 
-    fn count(&self, batch: &ChangeBatch) {
-        self.metrics
-            .transactions
-            .increment(batch.transactions.len() as u64);
+    fn record_ages(&self, commits: &[i64], histogram: &::metrics::Histogram) {
+        let now = (self.clock_micros)();
+        for committed_at in commits {
+            histogram.record((now - committed_at).max(0) as f64 / 1e6);
+        }
     }
 
     /// Publishes until the bus takes it: until then nothing further is read from the database, and
     /// nothing is acknowledged.
     async fn publish(&self, records: Vec<Record>) -> Result<(), PortError> {
+        if records.is_empty() {
+            return Ok(());
+        }
         let mut backoff = Backoff::default();
         loop {
             match self.bus.publish(Topic::Changes, records.clone()).await {
@@ -159,6 +189,11 @@ impl Relay {
             }
         }
     }
+}
+
+fn commit_times(batch: &ChangeBatch) -> Vec<i64> {
+    let commits = batch.transactions.iter();
+    commits.map(|one| one.commit.committed_at_micros).collect()
 }
 
 /// Encodes a change record for a partition.

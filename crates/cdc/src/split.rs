@@ -1,8 +1,8 @@
 //! One transaction as records: a part for each tenant's table it touched, in the partition that
 //! owns the table; what concerns a table of all tenants goes to every partition.
 
-use tidegate_core::{Partition, RowChange, TableChange, Transaction};
-use tidegate_ports::{ChangeBatch, Record};
+use tidegate_core::{Heartbeat, Partition, RowChange, TableChange, Transaction};
+use tidegate_ports::Record;
 use tidegate_protocol::{ChangeRecord, Part};
 
 use crate::record;
@@ -11,16 +11,28 @@ use crate::record;
 /// the last says that the part is whole.
 const RECORD_ROWS_MAX: usize = 1_000;
 
-/// The records of a batch, each partition's in commit order, with a heartbeat for every partition
-/// last.
-pub(crate) fn records(batch: ChangeBatch, partition_count: u32) -> Vec<Record> {
-    let mut records = Vec::with_capacity(batch.transactions.len() + partition_count as usize);
-    for transaction in batch.transactions {
+/// The records of transactions, each partition's in commit order, with a heartbeat for every
+/// partition last, if there is one.
+pub(crate) fn records(
+    transactions: Vec<Transaction>,
+    heartbeat: Option<Heartbeat>,
+    partition_count: u32,
+) -> Vec<Record> {
+    let mut records = Vec::with_capacity(transactions.len() + partition_count as usize);
+    for transaction in transactions {
         split(transaction, partition_count, &mut records);
     }
-    let heartbeat = ChangeRecord::Heartbeat(batch.heartbeat);
-    records.extend(partitions(partition_count).map(|partition| record(partition, &heartbeat)));
+    if let Some(heartbeat) = heartbeat {
+        records.extend(heartbeats(&heartbeat, partition_count));
+    }
     records
+}
+
+/// A heartbeat for every partition.
+pub(crate) fn heartbeats(heartbeat: &Heartbeat, partition_count: u32) -> Vec<Record> {
+    let heartbeat = ChangeRecord::Heartbeat(heartbeat.clone());
+    let record = |partition| record(partition, &heartbeat);
+    partitions(partition_count).map(record).collect()
 }
 
 /// Tells every partition that commits may be missing before what follows.
@@ -85,7 +97,7 @@ fn parts(change: TableChange) -> Vec<(TableChange, Part)> {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_core::{Commit, Heartbeat, Lsn, Row, TableName, TableReset, TenantId, Value, Xid};
+    use tidegate_core::{Commit, Lsn, Row, TableName, TableReset, TenantId, Value, Xid};
 
     use super::*;
 
@@ -102,7 +114,11 @@ mod tests {
         }
     }
 
-    fn batch(tables: Vec<TableChange>) -> ChangeBatch {
+    fn records_of(
+        tables: Vec<TableChange>,
+        resets: Vec<TableReset>,
+        partition_count: u32,
+    ) -> Vec<Record> {
         let commit = Commit {
             lsn: Lsn::new(7),
             xid: Xid::default(),
@@ -113,14 +129,12 @@ mod tests {
             at_micros: 0,
             visible: None,
         };
-        ChangeBatch {
-            transactions: vec![Transaction {
-                commit,
-                tables,
-                resets: Vec::new(),
-            }],
-            heartbeat,
-        }
+        let transaction = Transaction {
+            commit,
+            tables,
+            resets,
+        };
+        records(vec![transaction], Some(heartbeat), partition_count)
     }
 
     fn decode(record: &Record) -> ChangeRecord {
@@ -131,7 +145,11 @@ mod tests {
     /// come, after all else.
     #[test]
     fn parts_go_to_their_owners() {
-        let records = records(batch(vec![change("orders", 1), change("tickets", 2)]), 16);
+        let records = records_of(
+            vec![change("orders", 1), change("tickets", 2)],
+            Vec::new(),
+            16,
+        );
         let (parts, heartbeats) = records.split_at(2);
         for part in parts {
             let ChangeRecord::Changes {
@@ -162,12 +180,10 @@ mod tests {
     /// What concerns all tenants goes to every partition, before the heartbeat.
     #[test]
     fn resets_go_everywhere() {
-        let mut batch = batch(vec![change("orders", 1)]);
         let table = TableName::parse("shared").expect("valid");
         let reset = TableReset { table, schema: 7 };
-        batch.transactions[0].resets.push(reset.clone());
         let mut told = Vec::new();
-        for record in records(batch, 4) {
+        for record in records_of(vec![change("orders", 1)], vec![reset.clone()], 4) {
             match decode(&record) {
                 ChangeRecord::Reset { commit, reset: is } if is == reset => {
                     assert_eq!(commit.lsn, Lsn::new(7));
@@ -183,7 +199,7 @@ mod tests {
     /// A large part is cut, nothing is lost, and only its end says that it is whole.
     #[test]
     fn large_parts_are_cut() {
-        let records = records(batch(vec![change("orders", 2_500)]), 1);
+        let records = records_of(vec![change("orders", 2_500)], Vec::new(), 1);
         let parts: Vec<_> = records.iter().map(decode).collect();
         let sizes: Vec<_> = parts
             .iter()

@@ -21,7 +21,8 @@ use crate::config::{GatewayConfig, GatewayPorts};
 use crate::error::GatewayError;
 use crate::http;
 use crate::interest::{self, Interest, InterestCommand};
-use crate::reading;
+use crate::listening::Listening;
+use crate::reading::{self, Door};
 use crate::shard::{self, CountedConnection, ShardInput, ShardInputs};
 
 /// Connections that the kernel keeps until they are accepted: a herd after a restart.
@@ -29,9 +30,9 @@ const BACKLOG: i32 = 4_096;
 /// New connections and broadcasts that wait for a shard. A connection waits; a broadcast is
 /// skipped.
 const INPUTS_MAX: usize = 1_024;
-/// Batches that wait for a shard. When one has so many the reader stops polling, and the bus keeps
+/// Rounds that wait for a shard. When one has so many the reader stops polling, and the bus keeps
 /// what follows: that is the whole back-pressure from shards to the bus.
-const DELIVERIES_MAX: usize = 64;
+const DELIVERIES_MAX: usize = 16;
 /// Pause before an accept that failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) census: Arc<Census>,
     pub(crate) interest: mpsc::Sender<InterestCommand>,
     pub(crate) shards: Vec<mpsc::Sender<ShardInput>>,
+    /// By shard: which keys it may listen to.
+    pub(crate) listening: Vec<Arc<Listening>>,
     started: Instant,
     is_stopping: AtomicBool,
 }
@@ -98,6 +101,7 @@ impl Gateway {
             census: Arc::default(),
             interest,
             shards,
+            listening: (0..shard_count).map(|_| Arc::default()).collect(),
             started: Instant::now(),
             is_stopping: AtomicBool::new(false),
         });
@@ -152,7 +156,10 @@ impl Gateway {
         let mut finished = Vec::new();
         for (index, inputs) in mailboxes.into_iter().enumerate() {
             let (sender, receiver) = mpsc::channel(DELIVERIES_MAX);
-            deliveries.push(sender);
+            deliveries.push(Door {
+                deliveries: sender,
+                listening: Arc::clone(&shared.listening[index]),
+            });
             let inputs = ShardInputs {
                 inputs,
                 deliveries: receiver,

@@ -13,6 +13,8 @@ pub(crate) const SUBSCRIPTIONS: &str = "tidegate_gateway_subscriptions";
 pub(crate) const CHANNELS: &str = "tidegate_gateway_channels";
 pub(crate) const HISTORY_BYTES: &str = "tidegate_gateway_history_bytes";
 pub(crate) const SLOW_SOCKETS: &str = "tidegate_gateway_slow_sockets";
+/// From the commit in the database until a shard has the diff.
+pub(crate) const COMMIT_TO_READ_SECONDS: &str = "tidegate_gateway_commit_to_read_seconds";
 /// From the commit in the database to the frame's write. The headline figure.
 pub(crate) const COMMIT_TO_SOCKET_SECONDS: &str = "tidegate_gateway_commit_to_socket_seconds";
 pub(crate) const PARTITIONS: &str = "tidegate_gateway_partitions";
@@ -56,6 +58,7 @@ pub(crate) struct ShardMetrics {
     pub(crate) subscriptions: Gauge,
     pub(crate) channels: Gauge,
     pub(crate) history_bytes: Gauge,
+    pub(crate) commit_to_read: Histogram,
     pub(crate) commit_to_socket: Histogram,
     pub(crate) records: Counter,
     pub(crate) records_refused: Counter,
@@ -75,6 +78,7 @@ impl ShardMetrics {
             subscriptions: gauge!(SUBSCRIPTIONS, "shard" => shard.clone()),
             channels: gauge!(CHANNELS, "shard" => shard.clone()),
             history_bytes: gauge!(HISTORY_BYTES, "shard" => shard),
+            commit_to_read: histogram!(COMMIT_TO_READ_SECONDS),
             commit_to_socket: histogram!(COMMIT_TO_SOCKET_SECONDS),
             records: counter!(RECORDS_TOTAL),
             records_refused: counter!(RECORDS_REFUSED_TOTAL),

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use metrics::{counter, gauge};
 use tidegate_core::Partition;
-use tidegate_ports::{AssignedReader, Backoff, Bus, BusEvent, PortError, Start, Topic};
+use tidegate_ports::{AssignedReader, Backoff, Bus, PortError, Start, Topic};
 use tokio::sync::{mpsc, watch};
 
+use crate::listening::Listening;
 use crate::metrics as names;
+use crate::rounds::Rounds;
 use crate::shard::Delivery;
 
 /// Seconds for which a partition is still read that no lease is in: a page that is opened and
@@ -110,6 +112,24 @@ impl Ask {
     }
 }
 
+/// A shard's mailbox, and what it may listen to.
+pub(crate) struct Door {
+    pub(crate) deliveries: mpsc::Sender<Delivery>,
+    pub(crate) listening: Arc<Listening>,
+}
+
+impl Door {
+    fn may_want(&self, delivery: &Delivery) -> bool {
+        match delivery {
+            Delivery::Batches(batches) => {
+                let mut records = batches.iter().flat_map(|batch| batch.records.iter());
+                records.any(|record| self.listening.may_want(record))
+            }
+            Delivery::Gap => true,
+        }
+    }
+}
+
 /// The reading end.
 pub(crate) struct Reading {
     asked: watch::Receiver<Wanted>,
@@ -117,10 +137,11 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// Reads diffs, outside of any group, and hands the same batch to every shard, until the shards
-    /// are gone.
-    pub(crate) async fn run(mut self, bus: Arc<dyn Bus>, shards: Vec<mpsc::Sender<Delivery>>) {
+    /// Reads diffs, outside of any group, and hands the same batches to every shard that may want
+    /// something in them, until the shards are gone.
+    pub(crate) async fn run(mut self, bus: Arc<dyn Bus>, shards: Vec<Door>) {
         let mut reader = open(&*bus).await;
+        let mut rounds = Rounds::default();
         let mut backoff = Backoff::default();
         loop {
             let delivery = tokio::select! {
@@ -131,9 +152,8 @@ impl Reading {
                     self.take_on(&mut *reader).await;
                     continue;
                 }
-                polled = reader.poll() => match polled {
-                    Ok(BusEvent::Records(batch)) => Delivery::Batch(batch),
-                    Ok(BusEvent::Gained(_) | BusEvent::Lost(_)) => continue,
+                round = rounds.next(&mut *reader) => match round {
+                    Ok(batches) => Delivery::Batches(batches),
                     Err(PortError::Gone { .. }) => {
                         counter!(names::BUS_GAPS_TOTAL).increment(1);
                         tracing::warn!("diffs were missed: this gateway is too slow for the bus");
@@ -148,7 +168,8 @@ impl Reading {
             };
             backoff.reset();
             for shard in &shards {
-                if shard.send(delivery.clone()).await.is_err() {
+                let is_wanted = shard.may_want(&delivery);
+                if is_wanted && shard.deliveries.send(delivery.clone()).await.is_err() {
                     return;
                 }
             }

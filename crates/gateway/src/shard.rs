@@ -34,6 +34,7 @@ use crate::frame;
 use crate::gateway::Shared;
 use crate::http::Upgraded;
 use crate::interest::InterestCommand;
+use crate::listening::Counted;
 use crate::loader::{Job, Schemas};
 use crate::metrics::{self, GatewayMetrics, ShardMetrics};
 use crate::outbox::{Owner, SLICES_MAX};
@@ -68,6 +69,8 @@ pub(crate) struct Shard {
 
     channels: Slab<ChannelEntry>,
     by_key: HashMap<Box<[u8]>, u32>,
+    /// The same keys, as the bus reader sees them.
+    listening: Counted,
     history_bytes: usize,
     subscription_count: usize,
     /// How far the owner of each partition is, and which owner that is.
@@ -100,6 +103,7 @@ impl Shard {
             by_tenant: HashMap::new(),
             channels: Slab::new(),
             by_key: HashMap::new(),
+            listening: Counted::new(Arc::clone(&shared.listening[index])),
             history_bytes: 0,
             subscription_count: 0,
             progress: vec![None; partition_count],

@@ -120,6 +120,21 @@ pub trait Database: Send + Sync + 'static {
     /// See [`DatabaseError`].
     async fn snapshot(&self, request: SnapshotRequest) -> Result<Snapshot, DatabaseError>;
 
+    /// Reads the first rows of several queries, each as [`Database::snapshot`] does. A database may
+    /// read them under one snapshot, which then has been taken after this was called.
+    ///
+    /// There are as many answers as requests, in their order.
+    async fn snapshots(
+        &self,
+        requests: Vec<SnapshotRequest>,
+    ) -> Vec<Result<Snapshot, DatabaseError>> {
+        let mut snapshots = Vec::with_capacity(requests.len());
+        for request in requests {
+            snapshots.push(self.snapshot(request).await);
+        }
+        snapshots
+    }
+
     /// Carries out a command.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The bus inside one process: bounded logs in memory, with the contract a broker has.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -89,7 +90,28 @@ pub struct MemoryBus {
     // One lock for all logs: it is held for a few pushes or clones of reference-counted bytes,
     // never across an await.
     state: Arc<Mutex<State>>,
-    published: Arc<Notify>,
+    published: Arc<Published>,
+}
+
+/// Tells readers that there may be something for them. By topic, so that nobody is woken by what he
+/// does not read.
+#[derive(Default)]
+struct Published([Notify; Topic::ALL.len()]);
+
+impl Published {
+    fn of(&self, topic: Topic) -> &Notify {
+        let [changes, control, diffs] = &self.0;
+        match topic {
+            Topic::Changes => changes,
+            Topic::Control => control,
+            Topic::Diffs => diffs,
+        }
+    }
+
+    /// A group has changed, whatever it reads.
+    fn all(&self) {
+        self.0.iter().for_each(Notify::notify_waiters);
+    }
 }
 
 impl MemoryBus {
@@ -147,7 +169,7 @@ impl Bus for MemoryBus {
                 log.append(record, self.limits.partition_bytes_max);
             }
         }
-        self.published.notify_waiters();
+        self.published.of(topic).notify_waiters();
         Ok(())
     }
 
@@ -175,7 +197,7 @@ impl Bus for MemoryBus {
         entry.members.push(member);
         entry.generation += 1;
         drop(state);
-        self.published.notify_waiters();
+        self.published.all();
         let membership = Membership {
             group: group.to_owned(),
             member,
@@ -316,15 +338,25 @@ impl BusReader for MemoryReader {
         let published = Arc::clone(&self.bus.published);
         loop {
             // Registered before the logs are looked at: a record published in between wakes us.
-            let mut wake = std::pin::pin!(published.notified());
-            wake.as_mut().enable();
+            let mut changes = pin!(published.of(Topic::Changes).notified());
+            let mut control = pin!(published.of(Topic::Control).notified());
+            let mut diffs = pin!(published.of(Topic::Diffs).notified());
+            for wake in [&mut changes, &mut control, &mut diffs] {
+                wake.as_mut().enable();
+            }
             if let Some(event) = self.rebalance() {
                 return Ok(event);
             }
             if let Some(batch) = self.take()? {
                 return Ok(BusEvent::Records(batch));
             }
-            wake.await;
+            let reads = |topic| self.topics.iter().any(|(read, _)| *read == topic);
+            tokio::select! {
+                () = changes, if reads(Topic::Changes) => {}
+                () = control, if reads(Topic::Control) => {}
+                () = diffs, if reads(Topic::Diffs) => {}
+                else => std::future::pending().await,
+            }
         }
     }
 }
@@ -355,6 +387,6 @@ impl Drop for MemoryReader {
             group.generation += 1;
         }
         drop(state);
-        self.bus.published.notify_waiters();
+        self.bus.published.all();
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
+use futures_util::future::join_all;
 use pgwire_replication::ReplicationClient;
 use tidegate_core::{Command, Life, Reply, TableName, TableSchema, TenantId};
 use tidegate_ports::{ChangeStream, Database, DatabaseError, PortError, Snapshot, SnapshotRequest};
@@ -147,6 +148,25 @@ impl Database for PostgresDatabase {
         let snapshot = self.reading(&client).snapshot(&request).await?;
         self.beats.soon();
         Ok(snapshot)
+    }
+
+    async fn snapshots(
+        &self,
+        requests: Vec<SnapshotRequest>,
+    ) -> Vec<Result<Snapshot, DatabaseError>> {
+        let client = match self.client().await {
+            Ok(client) => client,
+            Err(failure) => {
+                let error = DatabaseError::from(failure);
+                return requests.iter().map(|_| Err(error.clone())).collect();
+            }
+        };
+        let reading = self.reading(&client);
+        // All are sent before the first is answered, so that neither side waits for the other.
+        let read = async |request| Ok(reading.snapshot(request).await?);
+        let snapshots = join_all(requests.iter().map(read)).await;
+        self.beats.soon();
+        snapshots
     }
 
     async fn execute(&self, tenant: &TenantId, command: Command) -> Result<Reply, DatabaseError> {

@@ -38,6 +38,8 @@ pub(crate) struct Effects {
     pub(crate) tails: Vec<TailEntry>,
     /// To be asked of the database.
     pub(crate) asks: Vec<(Partition, Ask)>,
+    /// When the commits of the diffs among them were made, for the metrics.
+    pub(crate) committed: Vec<i64>,
     /// What the records are, for the metrics.
     pub(crate) counts: Counts,
 }
@@ -71,6 +73,7 @@ impl Effects {
     /// A diff, which is also kept in the page's tail.
     pub(crate) fn diff(&mut self, partition: Partition, key: &RoutingKey, diff: DiffContent) {
         self.counts.diffs += 1;
+        self.committed.push(diff.committed_at_micros);
         let position = diff.position;
         let value = self.publish(partition, key, &PageRecord::Diff(diff));
         self.tails.push(TailEntry {

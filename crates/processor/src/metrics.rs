@@ -1,10 +1,14 @@
 //! What the processor counts.
 
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::effects::Counts;
 
 pub(crate) struct Metrics {
+    /// From a commit until its changes are read here.
+    pub(crate) commit_to_read: Histogram,
+    /// From a commit until the bus has a diff of it.
+    pub(crate) commit_to_bus: Histogram,
     /// Diffs published.
     pub(crate) diffs: Counter,
     /// Whole pages published.
@@ -34,6 +38,8 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn new() -> Self {
         Self {
+            commit_to_read: histogram!("tidegate_processor_commit_to_read_seconds"),
+            commit_to_bus: histogram!("tidegate_processor_commit_to_bus_seconds"),
             diffs: counter!("tidegate_processor_diffs_total"),
             pages: counter!("tidegate_processor_pages_total"),
             resets: counter!("tidegate_processor_resets_total"),

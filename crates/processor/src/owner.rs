@@ -18,10 +18,15 @@ use tokio_util::sync::CancellationToken;
 use crate::effects::{Ask, Effects};
 use crate::metrics::Metrics;
 use crate::partition::PartitionOwner;
-use crate::seed_queue::SeedQueue;
+use crate::seed_queue::{Bounds, SeedQueue};
 
 /// The group whose members share the partitions.
 const GROUP: &str = "tidegate-processor";
+
+/// Events of the bus, and records to be published, past which no more is taken first: what was
+/// decided must not wait for too much else.
+const ROUND_EVENTS_MAX: usize = 64;
+const ROUND_RECORDS_MAX: usize = 1_024;
 
 /// How often lapsed leases are looked for.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -29,18 +34,27 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// Settings of a processor.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Reads of rows that run at the same time: enough to keep a database busy, few enough to leave
-    /// it to others.
+    /// Connections that read rows at the same time: enough to keep a database busy, few enough to
+    /// leave it to others.
     pub seeds_running_max: usize,
+    /// Pages that one of them reads at once, under one snapshot.
+    pub seeds_together_max: usize,
     /// What pages may take up.
     pub limits: tidegate_view::Limits,
+    /// Microseconds since the start of 1970: ages of commits are measured with it. It decides
+    /// nothing.
+    pub clock_micros: fn() -> i64,
 }
 
-impl Default for Config {
-    fn default() -> Self {
+impl Config {
+    /// The defaults, by a clock.
+    #[must_use]
+    pub fn new(clock_micros: fn() -> i64) -> Self {
         Self {
-            seeds_running_max: 8,
+            seeds_running_max: 4,
+            seeds_together_max: 16,
             limits: tidegate_view::Limits::default(),
+            clock_micros,
         }
     }
 }
@@ -75,7 +89,10 @@ impl Processor {
         let reader = ports.bus.join(GROUP, &topics).await?;
         let owner = Owner {
             partitions: HashMap::new(),
-            seeds: SeedQueue::new(config.seeds_running_max),
+            seeds: SeedQueue::new(Bounds {
+                turns_max: config.seeds_running_max,
+                reads_max: config.seeds_together_max,
+            }),
             running: JoinSet::new(),
             poll_backoff: Backoff::default(),
             database_is_away: false,
@@ -127,7 +144,7 @@ struct Owner {
     ports: Ports,
     partitions: HashMap<Partition, PartitionOwner>,
     seeds: SeedQueue<(Partition, Ask)>,
-    running: JoinSet<(Partition, Answer)>,
+    running: JoinSet<Vec<(Partition, Answer)>>,
     /// Grows while the bus cannot be polled.
     poll_backoff: Backoff,
     /// Whether its last answer was that it cannot be asked.
@@ -143,12 +160,43 @@ impl Owner {
             let mut effects = Effects::default();
             // Each branch is cancellation-safe: a poll that is dropped gives its event again.
             tokio::select! {
-                event = reader.poll() => self.take(event, &mut effects).await?,
-                Some(answer) = self.running.join_next() => self.answered(answer, &mut effects),
+                event = reader.poll() => self.take_all(event, &mut reader, &mut effects).await?,
+                Some(answers) = self.running.join_next() => {
+                    self.seeds.finish();
+                    for (partition, answer) in answers.expect("a read does not panic") {
+                        self.answered(partition, answer, &mut effects);
+                    }
+                }
                 _ = sweep.tick() => self.sweep(),
             }
             self.carry_out(effects).await?;
         }
+    }
+
+    /// Takes an event and what else is there already, so that what follows from it is published in
+    /// one go: each publish waits for the bus.
+    async fn take_all(
+        &mut self,
+        first: Result<BusEvent, PortError>,
+        reader: &mut Box<dyn BusReader>,
+        effects: &mut Effects,
+    ) -> Result<(), PortError> {
+        let mut event = first;
+        for _ in 0..ROUND_EVENTS_MAX {
+            // After a poll that follows the word of a loss, others may own what is lost: what was
+            // decided before has to be published by then.
+            let is_last = !matches!(event, Ok(BusEvent::Records(_)));
+            self.take(event, effects).await?;
+            if is_last || effects.records.len() >= ROUND_RECORDS_MAX {
+                break;
+            }
+            event = tokio::select! {
+                biased;
+                event = reader.poll() => event,
+                () = std::future::ready(()) => break,
+            };
+        }
+        Ok(())
     }
 
     async fn take(
@@ -224,12 +272,16 @@ impl Owner {
             return;
         };
         let now = Instant::now();
+        let ages = Ages::now(&self.config);
         for record in batch.records.iter() {
             let value = record.value.clone();
             let taken = match batch.topic {
-                Topic::Changes => {
-                    ChangeRecord::decode(value).map(|record| owner.change(record, effects))
-                }
+                Topic::Changes => ChangeRecord::decode(value).map(|record| {
+                    if let ChangeRecord::Changes { commit, .. } = &record {
+                        ages.record(commit.committed_at_micros, &self.metrics.commit_to_read);
+                    }
+                    owner.change(record, effects);
+                }),
                 Topic::Control => {
                     ControlRecord::decode(value).map(|record| owner.control(record, now, effects))
                 }
@@ -246,13 +298,7 @@ impl Owner {
         }
     }
 
-    fn answered(
-        &mut self,
-        answer: Result<(Partition, Answer), tokio::task::JoinError>,
-        effects: &mut Effects,
-    ) {
-        self.seeds.finish();
-        let (partition, answer) = answer.expect("a read of the database does not panic");
+    fn answered(&mut self, partition: Partition, answer: Answer, effects: &mut Effects) {
         let Some(owner) = self.partitions.get_mut(&partition) else {
             return;
         };
@@ -303,6 +349,7 @@ impl Owner {
             records,
             tails,
             asks,
+            committed,
             counts,
         } = effects;
         self.metrics.count(counts);
@@ -310,25 +357,36 @@ impl Owner {
             let tenant = ask.tenant().clone();
             self.seeds.push(&tenant, (partition, ask));
         }
-        while let Some((partition, ask)) = self.seeds.start() {
+        while let Some(asks) = self.seeds.start() {
             let database = Arc::clone(&self.ports.database);
             self.running
-                .spawn(async move { (partition, find_out(&*database, ask).await) });
+                .spawn(async move { find_out_all(&*database, asks).await });
         }
         self.metrics.seeds_waiting.set(self.seeds.waiting() as f64);
         if records.is_empty() {
             return Ok(());
         }
         // Both at once: a gateway that reads a tail too early sees a hole and reads again.
-        let (published, ()) = tokio::join!(self.publish(records), self.append(tails));
+        let (published, ()) = tokio::join!(self.publish(records, &committed), self.append(tails));
         published
     }
 
-    async fn publish(&self, records: Vec<tidegate_ports::Record>) -> Result<(), PortError> {
+    /// Publishes, and measures how old the commits are that the bus then has diffs of.
+    async fn publish(
+        &self,
+        records: Vec<tidegate_ports::Record>,
+        committed: &[i64],
+    ) -> Result<(), PortError> {
         let mut backoff = Backoff::default();
         loop {
             match self.ports.bus.publish(Topic::Diffs, records.clone()).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    let ages = Ages::now(&self.config);
+                    for committed_at in committed {
+                        ages.record(*committed_at, &self.metrics.commit_to_bus);
+                    }
+                    return Ok(());
+                }
                 Err(error) if error.is_retryable() => {
                     tracing::warn!(error = %error.with_causes(), "bus does not take diffs, trying again");
                     backoff.wait().await;
@@ -356,40 +414,71 @@ impl Owner {
     }
 }
 
-/// Asks the database. Trouble that will pass is waited for a little, then asked again in turn.
-async fn find_out(database: &dyn Database, ask: Ask) -> Answer {
-    match &ask {
-        Ask::Describe { tenant, table } => match database.describe(tenant, table).await {
-            Ok(schema) => Answer::Described(tenant.clone(), table.clone(), Ok(schema)),
-            Err(DatabaseError::Command(error)) => {
-                Answer::Described(tenant.clone(), table.clone(), Err(error))
-            }
-            Err(DatabaseError::Port(error)) => again(ask, error).await,
-        },
-        Ask::Seed {
-            tenant,
-            query,
-            request,
-        } => {
-            let (tenant, query) = (tenant.clone(), Arc::clone(query));
-            let rows_max = request.rows_max;
-            match database
-                .snapshot(SnapshotRequest {
-                    tenant,
-                    query,
-                    rows_max,
-                })
-                .await
-            {
-                Ok(snapshot) => Answer::Seeded(*request, Ok(snapshot)),
-                Err(DatabaseError::Command(error)) => Answer::Seeded(*request, Err(error)),
-                Err(DatabaseError::Port(error)) => again(ask, error).await,
-            }
-        }
+/// How old commits are at one moment.
+struct Ages(i64);
+
+impl Ages {
+    fn now(config: &Config) -> Self {
+        Self((config.clock_micros)())
+    }
+
+    fn record(&self, committed_at_micros: i64, histogram: &metrics::Histogram) {
+        histogram.record((self.0 - committed_at_micros).max(0) as f64 / 1e6);
     }
 }
 
-async fn again(ask: Ask, error: PortError) -> Answer {
-    tokio::time::sleep(jittered(ASK_PAUSE)).await;
-    Answer::Again(ask, error)
+/// Asks the database what one turn is for. Trouble that will pass is waited for a little, then it is
+/// asked again in turn.
+async fn find_out_all(
+    database: &dyn Database,
+    asks: Vec<(Partition, Ask)>,
+) -> Vec<(Partition, Answer)> {
+    let mut answers = Vec::with_capacity(asks.len());
+    let mut has_trouble = false;
+    let (mut seeds, mut requests) = (Vec::new(), Vec::new());
+    for (partition, ask) in asks {
+        match &ask {
+            Ask::Describe { tenant, table } => {
+                let answer = match database.describe(tenant, table).await {
+                    Ok(schema) => Answer::Described(tenant.clone(), table.clone(), Ok(schema)),
+                    Err(DatabaseError::Command(error)) => {
+                        Answer::Described(tenant.clone(), table.clone(), Err(error))
+                    }
+                    Err(DatabaseError::Port(error)) => {
+                        has_trouble = true;
+                        Answer::Again(ask, error)
+                    }
+                };
+                answers.push((partition, answer));
+            }
+            Ask::Seed {
+                tenant,
+                query,
+                request,
+            } => {
+                requests.push(SnapshotRequest {
+                    tenant: tenant.clone(),
+                    query: Arc::clone(query),
+                    rows_max: request.rows_max,
+                });
+                seeds.push((partition, *request, ask));
+            }
+        }
+    }
+    let snapshots = database.snapshots(requests).await;
+    for ((partition, request, ask), snapshot) in seeds.into_iter().zip(snapshots) {
+        let answer = match snapshot {
+            Ok(snapshot) => Answer::Seeded(request, Ok(snapshot)),
+            Err(DatabaseError::Command(error)) => Answer::Seeded(request, Err(error)),
+            Err(DatabaseError::Port(error)) => {
+                has_trouble = true;
+                Answer::Again(ask, error)
+            }
+        };
+        answers.push((partition, answer));
+    }
+    if has_trouble {
+        tokio::time::sleep(jittered(ASK_PAUSE)).await;
+    }
+    answers
 }

@@ -200,7 +200,8 @@ impl System {
             cache,
             database,
         };
-        let join = || Processor::join(tidegate_processor::Config::default(), ports.clone());
+        let config = tidegate_processor::Config::new(clock::micros_now);
+        let join = || Processor::join(config.clone(), ports.clone());
         let processor = until_available("the processor's share of the bus", join).await?;
         self.readiness.set(Part::Processor);
         let stop = self.behind.clone();
@@ -254,7 +255,7 @@ impl System {
             self.behind.clone(),
         );
         self.part("relay", async move {
-            let run = tidegate_cdc::run(bus, database, relaying, stop);
+            let run = tidegate_cdc::run(bus, database, relaying, clock::micros_now, stop);
             let follow = async {
                 // Ends with the relay.
                 while state.changed().await.is_ok() {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tidegate_ports::{BusReader, MemoryBus, MemoryBusLimits, Record};
+use tidegate_ports::{BusEvent, BusReader, MemoryBus, MemoryBusLimits, Record};
 
 use super::*;
+use crate::listening::Counted;
 
 fn partitions(numbers: &[u32]) -> BTreeSet<Partition> {
     numbers.iter().copied().map(Partition::new).collect()
@@ -100,7 +101,11 @@ async fn only_needed_partitions_are_delivered() {
     let (mut ask, reading) = channel(bus.partition_count());
     let (shard, mut deliveries) = mpsc::channel(8);
     let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(reading.run(Arc::clone(&bus), vec![shard]));
+    let door = Door {
+        deliveries: shard,
+        listening: Arc::default(),
+    };
+    tasks.spawn(reading.run(Arc::clone(&bus), vec![door]));
     ask.need(Partition::new(3));
     ask.taken_on().await;
     let record = |partition| Record {
@@ -115,10 +120,60 @@ async fn only_needed_partitions_are_delivered() {
         .expect("up");
     let mut seen = 0;
     while seen < 2 {
-        let Some(Delivery::Batch(batch)) = deliveries.recv().await else {
+        let Some(Delivery::Batches(batches)) = deliveries.recv().await else {
             panic!("records are delivered");
         };
-        assert_eq!(batch.partition, Partition::new(3));
-        seen += batch.records.len();
+        for batch in batches.iter() {
+            assert_eq!(batch.partition, Partition::new(3));
+            seen += batch.records.len();
+        }
     }
+}
+
+/// A shard is not woken for a key that it does not listen to, but for one that it does, and for
+/// what has no key.
+#[tokio::test]
+async fn only_shards_that_listen_are_woken() {
+    let bus: Arc<dyn Bus> = Arc::new(MemoryBus::new(MemoryBusLimits::default()));
+    let (mut ask, reading) = channel(bus.partition_count());
+    let mut tasks = tokio::task::JoinSet::new();
+    let (mut doors, mut mailboxes) = (Vec::new(), Vec::new());
+    for key in ["own", "another"] {
+        let listening = Arc::default();
+        let mut counted = Counted::new(Arc::clone(&listening));
+        counted.add(key.as_bytes());
+        let (deliveries, mailbox) = mpsc::channel(8);
+        doors.push(Door {
+            deliveries,
+            listening,
+        });
+        mailboxes.push(mailbox);
+    }
+    tasks.spawn(reading.run(Arc::clone(&bus), doors));
+    ask.need(Partition::new(0));
+    ask.taken_on().await;
+    for key in ["another", "own", ""] {
+        let record = Record {
+            partition: Partition::new(0),
+            key: Bytes::from_static(key.as_bytes()),
+            value: Bytes::new(),
+        };
+        bus.publish(Topic::Diffs, vec![record]).await.expect("up");
+        // One round each, as the reader waits for the last of the mailboxes it is for.
+        let mut received = Vec::new();
+        for (mailbox, own) in mailboxes.iter_mut().zip(["own", "another"]) {
+            if key.is_empty() || key == own {
+                let Some(Delivery::Batches(batches)) = mailbox.recv().await else {
+                    panic!("records are delivered");
+                };
+                received.extend(batches.iter().flat_map(|batch| batch.records.to_vec()));
+            }
+        }
+        assert!(received.iter().all(|record| record.key == key), "{key:?}");
+    }
+    assert!(
+        mailboxes
+            .iter_mut()
+            .all(|mailbox| mailbox.try_recv().is_err())
+    );
 }

@@ -49,6 +49,7 @@ impl Shard {
             asks: 0,
         };
         let channel = self.channels.insert(entry) as u32;
+        self.listening.add(&encoded);
         self.by_key.insert(encoded, channel);
         Some(channel)
     }
@@ -141,8 +142,9 @@ impl Shard {
 
     pub(super) fn apply_batch(&mut self, batch: &Batch) {
         self.metrics.records.increment(batch.records.len() as u64);
+        let received_at = (self.shared.config.clock_micros)();
         for record in batch.records.iter() {
-            self.apply_record(record);
+            self.apply_record(record, received_at);
             // One who has much unsent gets the chance to take it before more is put on top.
             for index in self.outboxes.take_pressed() {
                 self.flush(index);
@@ -154,7 +156,7 @@ impl Shard {
     }
 
     /// Applies one record. Those of keys that nobody here listens to cost a look-up.
-    fn apply_record(&mut self, record: &Record) {
+    fn apply_record(&mut self, record: &Record, received_at: i64) {
         let channel = match record.key.is_empty() {
             true => None,
             false => match self.by_key.get(&*record.key) {
@@ -172,7 +174,11 @@ impl Shard {
             }
         };
         match (content, channel) {
-            (PageRecord::Diff(diff), Some(channel)) => self.apply_diff(channel, diff),
+            (PageRecord::Diff(diff), Some(channel)) => {
+                let micros = (received_at - diff.committed_at_micros).max(0);
+                self.metrics.commit_to_read.record(micros as f64 / 1e6);
+                self.apply_diff(channel, diff);
+            }
             (PageRecord::Page(page), Some(channel)) => {
                 self.with_channel(channel, |channel, context| channel.on_page(page, context));
             }
@@ -219,7 +225,9 @@ impl Shard {
 
     pub(super) fn remove_channel(&mut self, index: u32) {
         let entry = self.channels.remove(index as usize);
-        self.by_key.remove(entry.key.encode().as_bytes());
+        let encoded = entry.key.encode();
+        self.by_key.remove(encoded.as_bytes());
+        self.listening.remove(encoded.as_bytes());
         self.history_bytes -= entry.channel.bytes();
         self.outgoing.push_back(InterestCommand::Leave {
             shard: self.index,

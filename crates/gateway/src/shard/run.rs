@@ -27,10 +27,10 @@ const SWEEP: std::time::Duration = std::time::Duration::from_secs(1);
 /// Time for a request and its answer, as a multiple of that for its head.
 const REQUEST_TIMEOUT_FACTOR: u32 = 3;
 
-/// What the bus reader hands to every shard.
+/// What the bus reader hands to shards.
 #[derive(Debug, Clone)]
 pub(crate) enum Delivery {
-    Batch(Batch),
+    Batches(Arc<[Batch]>),
     /// Records were missed.
     Gap,
 }
@@ -122,9 +122,11 @@ fn apply_round(handle: &ShardHandle, first: Delivery, deliveries: &mut mpsc::Rec
         let mut next = Some(first);
         while let Some(delivery) = next {
             match delivery {
-                Delivery::Batch(batch) => {
-                    record_count += batch.records.len();
-                    shard.apply_batch(&batch);
+                Delivery::Batches(batches) => {
+                    for batch in batches.iter() {
+                        record_count += batch.records.len();
+                        shard.apply_batch(batch);
+                    }
                 }
                 Delivery::Gap => shard.doubt_all(),
             }
