@@ -121,6 +121,15 @@ impl Services {
         &self.engine(kind).launch.address
     }
 
+    /// The process that a service is, or the first of its processes.
+    ///
+    /// # Panics
+    /// When it was not started.
+    #[must_use]
+    pub fn process_id(&self, kind: Kind) -> Option<u32> {
+        self.engine(kind).process.as_ref().map(Process::id)
+    }
+
     /// The folder that holds what a service keeps.
     ///
     /// # Panics

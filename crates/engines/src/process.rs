@@ -78,6 +78,11 @@ impl Process {
         })
     }
 
+    /// The process itself: the first of its group.
+    pub(super) fn id(&self) -> u32 {
+        self.group.as_raw_nonzero().get().unsigned_abs()
+    }
+
     /// Waits until the probe says yes; an end or too long a wait before that is an error.
     pub(super) fn wait_until(&self, limit: Duration, probe: impl Fn() -> bool) -> Result<()> {
         let began = Instant::now();

@@ -427,8 +427,8 @@ impl Ages {
     }
 }
 
-/// Asks the database what one turn is for. Trouble that will pass is waited for a little, then it is
-/// asked again in turn.
+/// Asks the database what one turn is for. Trouble that will pass is waited for a little, then it
+/// is asked again in turn.
 async fn find_out_all(
     database: &dyn Database,
     asks: Vec<(Partition, Ask)>,

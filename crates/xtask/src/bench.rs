@@ -6,17 +6,24 @@
 //! told beside time, because a time alone says how busy the machine was.
 
 mod build;
+mod cluster;
+mod commits;
 mod fanout;
+mod postgres;
+mod scrape;
 mod server;
+mod subscribes;
 mod table;
 mod tool;
+mod usage;
 
 use anyhow::Result;
 use clap::ValueEnum;
 use serde_json::Value;
 
-use self::build::Programs;
+use self::build::{Adapters, Programs};
 use self::server::Server;
+use self::subscribes::sessions;
 use self::table::{Table, number};
 use self::tool::Tool;
 use crate::tree::Tree;
@@ -32,6 +39,10 @@ pub(crate) enum Measure {
     Latency,
     /// Memory of sessions that wait, and how fast subscriptions open
     Idle,
+    /// One process over PostgreSQL, beside a plain server that asks again upon NOTIFY
+    Postgres,
+    /// The parts as processes of their own, over Kafka, Redis and PostgreSQL
+    Cluster,
     /// All of these, and the start of the demo
     All,
 }
@@ -39,12 +50,12 @@ pub(crate) enum Measure {
 /// The table that the load tool makes and fills.
 const TABLE: &str = "bench";
 
-/// Different queries that are opened cold, then warm: so many on each of so many sessions.
-const COLD_SESSIONS: usize = 100;
-const COLD_EACH: usize = 100;
-
 pub(crate) fn run(tree: &Tree, measure: Measure) -> Result<()> {
-    let programs = Programs::build(tree)?;
+    let adapters = match measure {
+        Measure::Postgres | Measure::Cluster | Measure::All => Adapters::Cluster,
+        Measure::Fanout | Measure::Engine | Measure::Latency | Measure::Idle => Adapters::None,
+    };
+    let programs = Programs::build(tree, adapters)?;
     let wants = |part| measure == Measure::All || measure == part;
     if wants(Measure::Engine) {
         engine(&programs)?;
@@ -58,6 +69,12 @@ pub(crate) fn run(tree: &Tree, measure: Measure) -> Result<()> {
     if wants(Measure::Idle) {
         subscribes(&programs)?;
         idle(&programs)?;
+    }
+    if wants(Measure::Postgres) {
+        postgres::run(tree, &programs)?;
+    }
+    if wants(Measure::Cluster) {
+        cluster::run(tree, &programs)?;
     }
     if measure == Measure::All {
         demo(&programs)?;
@@ -160,54 +177,10 @@ fn load(
 }
 
 fn subscribes(programs: &Programs) -> Result<()> {
-    let mut table = Table::new(
-        "Subscribing, pages of 20 rows by primary key",
-        &[
-            "pages",
-            "subscriptions",
-            "subscriptions/s",
-            "server CPU ms each",
-        ],
-    );
     let server = Server::start(&programs.server, &[])?;
-    let query_count = COLD_SESSIONS * COLD_EACH;
     // So many rows that every page is full.
     load(programs, &server, (1, 1, 2_000, 5))?;
-    let mut held = Vec::new();
-    for pages in ["cold: read from SQLite", "warm: open already"] {
-        let before = server.cpu_seconds()?;
-        let (tool, line) = sessions(programs, &server, (COLD_SESSIONS, COLD_EACH, query_count))?;
-        let cpu = server.cpu_seconds()? - before;
-        let count = number(&line, "subscriptions")?;
-        table.row([
-            pages.to_owned(),
-            format!("{count:.0}"),
-            format!("{:.0}", count / number(&line, "subscribe_seconds")?),
-            format!("{:.3}", cpu / count * 1e3),
-        ]);
-        held.push(tool);
-    }
-    table.print();
-    Ok(())
-}
-
-/// Runs the load tool until its sessions are open, and gives it and its line.
-fn sessions(
-    programs: &Programs,
-    server: &Server,
-    (sessions, each, queries): (usize, usize, usize),
-) -> Result<(Tool, Value)> {
-    let arguments = [
-        "sessions",
-        &server.url,
-        TABLE,
-        &sessions.to_string(),
-        &each.to_string(),
-        &queries.to_string(),
-    ];
-    let mut tool = Tool::start(&programs.load, &arguments)?;
-    let line = tool.expect_object()?;
-    Ok((tool, line))
+    subscribes::run(programs, &server.url, &[("server", server.usage())])
 }
 
 fn idle(programs: &Programs) -> Result<()> {
@@ -224,9 +197,9 @@ fn idle(programs: &Programs) -> Result<()> {
     for count in [1_000, 10_000] {
         let server = Server::start(&programs.server, &[])?;
         // One session first: what the page and the shard take is not the sessions'.
-        let first = sessions(programs, &server, (1, 1, 1))?;
+        let first = sessions(programs, &server.url, (1, 1, 1))?;
         let (rss, cpu) = (server.rss_bytes()?, server.cpu_seconds()?);
-        let held = sessions(programs, &server, (count, 1, 1))?;
+        let held = sessions(programs, &server.url, (count, 1, 1))?;
         let opened = server.cpu_seconds()? - cpu;
         let idle_percent = server.cpu_percent_over(std::time::Duration::from_secs(5))?;
         let after = server.rss_bytes()?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate_client::{Client, Options, PageChange, Payload, Subscribe, Update};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -80,14 +80,14 @@ pub(crate) async fn run(arguments: &mut impl Iterator<Item = String>) -> Result<
     readiness.wait_for(|ready| *ready == load.clients).await?;
     // Who counts the server's CPU seconds begins here.
     println!("{}", json!({ "ready": load.clients }));
-    let (due, mut latencies) = write(&load, &writer, arrived).await?;
+    let (due, latencies) = write(&load, &writer, arrived).await?;
     readers.abort_all();
-    report(&load, due, &mut latencies);
+    report(&load, due, latencies);
     Ok(())
 }
 
 /// The newest twenty rows of a bucket.
-fn newest(table: &str, bucket: usize) -> Result<Subscribe, Failure> {
+pub(crate) fn newest(table: &str, bucket: usize) -> Result<Subscribe, Failure> {
     let test = json!({ "field_name": "bucket", "filter_type": "equals",
         "value": { "Int64Value": { "value": bucket.to_string() } } });
     let query = json!({ "limit": 20, "order": [{ "field": "id", "sort": "DESC_DEFAULT" }],
@@ -96,7 +96,7 @@ fn newest(table: &str, bucket: usize) -> Result<Subscribe, Failure> {
 }
 
 /// Notes when each row is first shown.
-async fn read(
+pub(crate) async fn read(
     client: Client,
     subscribe: Subscribe,
     arrivals: mpsc::Sender<(u64, Instant)>,
@@ -174,19 +174,28 @@ async fn highest(writer: &Client, table: &str) -> Result<u64, Failure> {
     Ok(text.parse().unwrap_or(0))
 }
 
-fn report(load: &Load, expected: usize, latencies: &mut [Duration]) {
-    latencies.sort_unstable();
-    let at = |share: f64| {
-        let index =
-            ((latencies.len() as f64 * share) as usize).min(latencies.len().saturating_sub(1));
-        latencies
-            .get(index)
-            .map(|latency| latency.as_secs_f64() * 1_000.0)
-    };
-    let line = json!({
+fn report(load: &Load, expected: usize, latencies: Vec<Duration>) {
+    let mut line = json!({
         "clients": load.clients, "queries": load.queries, "rate": load.rate,
         "expected": expected, "received": latencies.len(),
-        "p50_ms": at(0.5), "p90_ms": at(0.9), "p99_ms": at(0.99), "p999_ms": at(0.999),
     });
+    if let (Some(line), Value::Object(figures)) = (line.as_object_mut(), spread(latencies)) {
+        line.extend(figures);
+    }
     println!("{line}");
+}
+
+/// The percentiles of durations.
+pub(crate) fn spread(mut durations: Vec<Duration>) -> Value {
+    durations.sort_unstable();
+    let at = |share: f64| {
+        let index =
+            ((durations.len() as f64 * share) as usize).min(durations.len().saturating_sub(1));
+        durations
+            .get(index)
+            .map(|duration| duration.as_secs_f64() * 1_000.0)
+    };
+    json!({
+        "p50_ms": at(0.5), "p90_ms": at(0.9), "p99_ms": at(0.99), "p999_ms": at(0.999),
+    })
 }

@@ -21,14 +21,31 @@ pub(super) struct Programs {
     pub(super) page: PathBuf,
 }
 
+/// Whether the server has adapters for the engines of a cluster, which take their time to build.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Adapters {
+    None,
+    Cluster,
+}
+
+impl Adapters {
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::None => &[],
+            Self::Cluster => &["--features", "tidegate/cluster"],
+        }
+    }
+}
+
 impl Programs {
     /// One command for all, so that they agree on the features of what they share.
-    pub(super) fn build(tree: &Tree) -> Result<Self> {
+    pub(super) fn build(tree: &Tree, adapters: Adapters) -> Result<Self> {
         let mut cargo = Command::new("cargo")
             .current_dir(&tree.root)
             .args(["build", "--release", "--message-format"])
             .arg("json-render-diagnostics")
             .args(["--package", "tidegate", "--bin", "tidegate"])
+            .args(adapters.flags())
             .args(["--package", "tidegate-client", "--example", "load"])
             .args(["--package", "tidegate-gateway", "--bench", "fanout"])
             .args(["--package", "tidegate-view", "--bench", "page"])

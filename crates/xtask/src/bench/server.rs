@@ -1,4 +1,4 @@
-//! A server to measure, on an empty folder of its own, and what the kernel says it used.
+//! A server to measure, on an empty folder of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,15 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::tool::Tool;
-
-/// Ticks of `/proc/PID/stat` in a second, on every Linux we know.
-const TICKS_PER_SECOND: f64 = 100.0;
+use super::usage::Usage;
 
 /// A running server. It is ended, and its folder removed, when this is dropped.
 pub(super) struct Server {
     tool: Option<Tool>,
     folder: PathBuf,
-    process: PathBuf,
+    usage: Usage,
     pub(super) url: String,
     /// From its start until it said that it is ready.
     pub(super) ready_seconds: f64,
@@ -43,7 +41,7 @@ impl Server {
             }
         };
         Ok(Self {
-            process: format!("/proc/{}", tool.id()).into(),
+            usage: Usage::of(tool.id()),
             tool: Some(tool),
             folder,
             url,
@@ -51,20 +49,19 @@ impl Server {
         })
     }
 
+    /// What its process uses.
+    pub(super) fn usage(&self) -> Usage {
+        self.usage
+    }
+
     /// CPU seconds, user and system, since it started.
     pub(super) fn cpu_seconds(&self) -> Result<f64> {
-        let text = fs::read_to_string(self.process.join("stat"))?;
-        ticks(&text)
-            .map(|ticks| ticks as f64 / TICKS_PER_SECOND)
-            .context("/proc has another form than we know")
+        self.usage.cpu_seconds()
     }
 
     /// Memory in use.
     pub(super) fn rss_bytes(&self) -> Result<f64> {
-        let text = fs::read_to_string(self.process.join("status"))?;
-        resident_kib(&text)
-            .map(|kib| kib as f64 * 1024.0)
-            .context("/proc has another form than we know")
+        self.usage.rss_bytes()
     }
 
     /// How much of one core it uses while nothing is asked of it.
@@ -84,42 +81,5 @@ impl Drop for Server {
         self.tool = None;
         // A folder that stays is in the temporary folder.
         let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-/// User and system time from `/proc/PID/stat`. The name before them may hold anything, but ends
-/// with the last parenthesis.
-fn ticks(stat: &str) -> Option<u64> {
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut times = fields.split_whitespace().skip(11);
-    let mut next = || times.next()?.parse::<u64>().ok();
-    Some(next()? + next()?)
-}
-
-fn resident_kib(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    //! Shows that the right fields of `/proc` are read, whatever a program is called.
-
-    use super::{resident_kib, ticks};
-
-    #[test]
-    fn times_are_found_after_any_name() {
-        let stat = "42 (a) b) S 1 2 3 4 5 6 7 8 9 10 150 25 13 14 20 0";
-        assert_eq!(ticks(stat), Some(175));
-        assert_eq!(ticks("42 tidegate S 1"), None);
-    }
-
-    #[test]
-    fn memory_is_found() {
-        let status = "Name:\ttidegate\nVmHWM:\t  90000 kB\nVmRSS:\t   81234 kB\n";
-        assert_eq!(resident_kib(status), Some(81_234));
-        assert_eq!(resident_kib("Name:\tx\n"), None);
     }
 }

@@ -23,6 +23,11 @@ impl Table {
         self.line(&cells);
     }
 
+    /// A row whose number of cells is known only here.
+    pub(super) fn cells(&mut self, cells: &[String]) {
+        self.line(cells);
+    }
+
     pub(super) fn print(&self) {
         println!("{}", self.text);
     }
