@@ -1,4 +1,11 @@
-//! The keeper: it takes a processor's place before a stream processor that is not ours.
+//! What stands between Tidegate's parts and the parts of the gateway that it replaces.
+//!
+//! The *bridge* ([`bridge`]) serves an old gateway from our processor: it reads the queries and
+//! page seeds that such a gateway writes, follows their pages as a gateway of ours would, and
+//! writes what an old stream processor would have written.
+//!
+//! The *keeper* is for the other direction: it takes a processor's place before a stream processor
+//! that is not ours.
 //!
 //! Gateways of the first generation read pages by SQL RPC, and passed on the diffs of a stream
 //! processor that knew each page by the name `{tenant}_{table}|{hashId}`. Our gateway knows pages
@@ -13,6 +20,7 @@
 //! What is deliberately absent: sockets, subscriptions, what a diff says. What cannot be promised
 //! of a foreign stream stands in docs/PROTOCOL.md.
 
+pub mod bridge;
 mod closing;
 mod config;
 mod keeper;

@@ -5,7 +5,7 @@
 //! not know who wants which format.
 
 use bytes::Bytes;
-use flatbuffers::FlatBufferBuilder;
+use flatbuffers::{FlatBufferBuilder, WIPOffset};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidegate_core::{Lsn, Position};
@@ -60,6 +60,25 @@ pub enum WireChange {
     },
 }
 
+impl WireChange {
+    /// The primary key of its row.
+    #[must_use]
+    pub fn pk(&self) -> &str {
+        match self {
+            Self::Removed { pk, .. } | Self::Added { pk, .. } | Self::Modified { pk, .. } => pk,
+        }
+    }
+
+    /// Its row, unless it takes one out.
+    #[must_use]
+    pub fn row(&self) -> Option<&str> {
+        match self {
+            Self::Removed { .. } => None,
+            Self::Added { row, .. } | Self::Modified { row, .. } => Some(row),
+        }
+    }
+}
+
 /// A binary frame, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BinaryDiff {
@@ -110,17 +129,98 @@ pub fn binary_diff(hash_id: &HashId, diff: &DiffContent) -> Result<Bytes, Binary
         };
         written.push(PageChange::create(&mut builder, &arguments));
     }
+    Ok(finish(
+        builder,
+        hash_id,
+        (diff.lsn, diff.position),
+        &written,
+    ))
+}
+
+/// Changes as a binary frame.
+#[must_use]
+pub fn binary_changes(
+    hash_id: &HashId,
+    (lsn, position): (Lsn, Position),
+    changes: &[WireChange],
+) -> Bytes {
+    let mut builder = FlatBufferBuilder::with_capacity(256 * (changes.len() + 1));
+    let mut written = Vec::with_capacity(changes.len());
+    for change in changes {
+        let (kind, pk, from, pos, row) = match change {
+            WireChange::Removed { pk, from } => (ChangeKind::Removed, pk, *from, 0, None),
+            WireChange::Added { pk, pos, row } => (ChangeKind::Added, pk, 0, *pos, Some(row)),
+            WireChange::Modified { pk, from, pos, row } => {
+                (ChangeKind::Modified, pk, *from, *pos, Some(row))
+            }
+        };
+        let arguments = PageChangeArgs {
+            kind,
+            pk: Some(builder.create_string(pk)),
+            from,
+            pos,
+            row: row.map(|row| builder.create_string(row)),
+        };
+        written.push(PageChange::create(&mut builder, &arguments));
+    }
+    finish(builder, hash_id, (lsn, position), &written)
+}
+
+fn finish<'b>(
+    mut builder: FlatBufferBuilder<'b>,
+    hash_id: &HashId,
+    (lsn, position): (Lsn, Position),
+    changes: &[WIPOffset<PageChange<'b>>],
+) -> Bytes {
     let hash_id = Some(builder.create_string(hash_id.as_str()));
-    let position = Some(builder.create_string(&diff.position.to_string()));
+    let position = Some(builder.create_string(&position.to_string()));
     let arguments = PageDiffArgs {
         hash_id,
-        lsn: diff.lsn.get(),
+        lsn: lsn.get(),
         position,
-        changes: Some(builder.create_vector(&written)),
+        changes: Some(builder.create_vector(changes)),
     };
     let root = PageDiff::create(&mut builder, &arguments);
     finish_page_diff_buffer(&mut builder, root);
-    Ok(Bytes::copy_from_slice(builder.finished_data()))
+    Bytes::copy_from_slice(builder.finished_data())
+}
+
+/// The changes of a diff, from the JSON that the bus carries.
+///
+/// # Errors
+/// When they are not the JSON that a processor writes.
+pub fn read_changes(json: &[u8]) -> Result<Vec<WireChange>, BinaryFrameError> {
+    let bad = BinaryFrameError::BadChanges;
+    let changes: Vec<JsonChange<'_>> = serde_json::from_slice(json).map_err(|_| bad)?;
+    let change = |change: JsonChange<'_>| {
+        let JsonChange {
+            kind,
+            pk,
+            from,
+            pos,
+            row,
+        } = change;
+        let row = || row.map(|row| row.get().to_owned()).ok_or(bad);
+        Ok(match kind {
+            "removed" => WireChange::Removed {
+                pk,
+                from: from.ok_or(bad)?,
+            },
+            "added" => WireChange::Added {
+                pk,
+                pos: pos.ok_or(bad)?,
+                row: row()?,
+            },
+            "modified" => WireChange::Modified {
+                pk,
+                from: from.ok_or(bad)?,
+                pos: pos.ok_or(bad)?,
+                row: row()?,
+            },
+            _ => return Err(bad),
+        })
+    };
+    changes.into_iter().map(change).collect()
 }
 
 /// Reads a binary frame.

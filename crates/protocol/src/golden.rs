@@ -33,9 +33,7 @@ pub(crate) fn recordings(prefix: &str) -> BTreeMap<String, Value> {
 
 /// The bytes of a recorded message, unless nothing was sent.
 pub(crate) fn bytes_of(recording: &Value) -> Option<Vec<u8>> {
-    let hex = recording["hex"].as_str()?;
-    let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
-    Some((0..hex.len()).step_by(2).map(byte).collect())
+    recording["hex"].as_str().map(hex_bytes)
 }
 
 /// A recorded connection: its events in order.
@@ -53,4 +51,32 @@ pub(crate) fn sent(transcript: &[Value]) -> impl Iterator<Item = &str> {
         .iter()
         .filter(|event| event["dir"] == "out" && event["kind"] == "text")
         .filter_map(|event| event["text"].as_str())
+}
+
+/// A record that the old gateway wrote.
+pub(crate) struct Recorded {
+    pub(crate) key: String,
+    pub(crate) value: Vec<u8>,
+}
+
+/// The records of one recording of topics, in order.
+pub(crate) fn records(name: &str) -> Vec<Recorded> {
+    let text = std::fs::read(folder("kafka").join(format!("{name}.json"))).unwrap();
+    let recording: Value = serde_json::from_slice(&text).unwrap();
+    let records = recording["records"].as_array().unwrap().iter();
+    let value = |record: &Value| match &record["value_text"] {
+        Value::String(text) => text.clone().into_bytes(),
+        _ => hex_bytes(record["value_hex"].as_str().unwrap()),
+    };
+    records
+        .map(|record| Recorded {
+            key: record["key"].as_str().unwrap().to_owned(),
+            value: value(record),
+        })
+        .collect()
+}
+
+fn hex_bytes(hex: &str) -> Vec<u8> {
+    let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    (0..hex.len()).step_by(2).map(byte).collect()
 }

@@ -21,6 +21,7 @@ mod generated;
 mod golden;
 mod json_text;
 mod literal_json;
+mod old_record;
 mod page_record;
 mod query_flatbuffer;
 mod query_json;
@@ -32,7 +33,10 @@ pub mod server_frame;
 mod sql_request;
 mod sql_response;
 
-pub use binary_frame::{BinaryDiff, BinaryFrameError, WireChange, binary_diff, read_binary_diff};
+pub use binary_frame::{
+    BinaryDiff, BinaryFrameError, WireChange, binary_changes, binary_diff, read_binary_diff,
+    read_changes,
+};
 pub use change_record::{ChangeRecord, Part};
 pub use changes_json::{RowJsonCache, changes_json};
 pub use client_frame::{
@@ -45,6 +49,7 @@ pub use error_code::{CloseCode, ErrorCode, Fault, Retry, WireError};
 pub use foreign::{
     ForeignEvent, ForeignKey, ForeignPage, header_lsn, read_stored_diff, stored_diff,
 };
+pub use old_record::{OldKey, PageSeed, RowEvent};
 pub use page_record::{DiffContent, DiffKind, PageCause, PageContent, PageOrigin, PageRecord};
 pub use query_flatbuffer::{decode_query, encode_named_query, encode_query};
 pub use query_json::{parse_query, write_query};

@@ -8,6 +8,7 @@ mod dotenv;
 mod error;
 mod keys;
 mod layers;
+mod legacy;
 mod old;
 mod seams;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub(crate) use addresses::{BusAddress, CacheAddress, DatabaseAddress, Role, Role
 pub(crate) use error::ConfigError;
 pub(crate) use keys::{Allowed, Key};
 pub(crate) use layers::{Flags, Inputs, Settings};
+pub(crate) use legacy::Legacy;
 
 /// Everything the program is told.
 #[derive(Debug)]
@@ -59,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) drain: Duration,
     pub(crate) log: LogSettings,
     pub(crate) demo: Option<DemoSettings>,
+    /// How gateways of the old kind are served, if they are.
+    pub(crate) legacy: Option<Legacy>,
 }
 
 /// What the engines of a cluster are told beside their addresses.
@@ -158,7 +162,9 @@ impl Config {
             drain: Duration::from_secs(settings.number(Key::DrainSeconds)?),
             log: log(settings)?,
             demo: demo(settings, &tenancy)?,
+            legacy: legacy::legacy(settings)?,
         };
+        legacy::refuse_without_broker(settings, &config)?;
         seams::refuse_what_does_not_go_together(settings, &config)?;
         Ok(config)
     }

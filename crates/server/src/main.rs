@@ -2,6 +2,7 @@
 //! for all between them.
 
 mod admin;
+mod bridge;
 mod cli;
 mod clock;
 mod commands;

@@ -24,6 +24,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Health};
+use crate::bridge;
 use crate::clock;
 use crate::config::{Config, DemoSettings, Role};
 use crate::demo;
@@ -99,6 +100,7 @@ impl System {
         // relayed.
         if config.roles.has(Role::Processor) {
             system.run_processor(&seams).await?;
+            system.run_bridge(&config, &seams)?;
         }
         if config.roles.has(Role::Cdc) {
             system.run_relay(&seams);
@@ -207,6 +209,20 @@ impl System {
         let stop = self.behind.clone();
         self.part("processor", async move {
             let run = processor.run(stop).await;
+            run.map_err(|error| port_failure(&error))
+        });
+        Ok(())
+    }
+
+    /// Serves gateways of the old kind, if that is wanted.
+    fn run_bridge(&mut self, config: &Config, seams: &Seams) -> Result<(), Failure> {
+        let Some((bridge, ports)) = bridge::prepare(config, seams, subscription_limit(config))?
+        else {
+            return Ok(());
+        };
+        let stop = self.behind.clone();
+        self.part("bridge", async move {
+            let run = tidegate_legacy::bridge::run(bridge, ports, stop).await;
             run.map_err(|error| port_failure(&error))
         });
         Ok(())
@@ -332,6 +348,14 @@ fn build_gateway(config: &Config, site: &Site, seams: &Seams) -> Result<Gateway,
     })
 }
 
+fn subscription_limit(config: &Config) -> LimitRule {
+    let max = config.limits.subscription_limit_max;
+    LimitRule {
+        default: LimitRule::SUBSCRIPTION.default.min(max),
+        max,
+    }
+}
+
 fn gateway_config(config: &Config, site: Site) -> GatewayConfig {
     let limits = &config.limits;
     // With an address for machines, clients do not see what is measured.
@@ -346,12 +370,7 @@ fn gateway_config(config: &Config, site: Site) -> GatewayConfig {
         auth: config.auth.clone(),
         tenancy: config.tenancy.clone(),
         pages: Pages::Processor,
-        subscription_limit: LimitRule {
-            default: LimitRule::SUBSCRIPTION
-                .default
-                .min(limits.subscription_limit_max),
-            max: limits.subscription_limit_max,
-        },
+        subscription_limit: subscription_limit(config),
         limits: GatewayLimits {
             sessions_max: limits.sessions_max,
             session_subscriptions_max: limits.subscriptions_per_session_max,

@@ -143,6 +143,17 @@ keys! {
         "The parts this process runs.";
     Pages: "pages", OneOf(&["processor"]), "processor",
         "Who keeps pages current; in this version Tidegate's own processor.";
+    Legacy: "legacy", YesNo, "false",
+        "Whether processors serve gateways of the old kind as well, over their topics on Kafka.";
+    LegacyIdleHours: "legacy_idle_hours", Whole { min: 1, max: 8760 }, "24",
+        "How long an old gateway's query is served after a client last subscribed to it.";
+    QueryControlTopic: "query_control_topic", Text("the name of a topic"), "server.query.control",
+        "Where old gateways write their queries.";
+    PageSeedTopic: "page_seed_topic", Text("the name of a topic"), "server.page.seed",
+        "Where old gateways write which rows their clients were given.";
+    PageTopics: "page_topics", Text("two names of topics with a comma between them"),
+        "server.page.diffs,server.row.events",
+        "Where old gateways read the diffs of pages, and the same row by row.";
     Shards: "shards", Cores { max: 256 }, "cores",
         "Threads that hold the sessions.";
     Partitions: "partitions", Whole { min: 1, max: 1024 }, "8",

@@ -62,6 +62,24 @@ pub(super) const OLD_VARIABLES: &[OldVariable] = &[
         read: |_, brokers| Ok(format!("kafka://{}", brokers.trim())),
     },
     OldVariable {
+        name: "KAFKA_TOPICS",
+        beside: &[],
+        key: Key::PageTopics,
+        read: |_, topics| Ok(topics.to_owned()),
+    },
+    OldVariable {
+        name: "QUERY_CONTROL_TOPIC",
+        beside: &[],
+        key: Key::QueryControlTopic,
+        read: |_, topic| Ok(topic.to_owned()),
+    },
+    OldVariable {
+        name: "PAGE_SEED_TOPIC",
+        beside: &[],
+        key: Key::PageSeedTopic,
+        read: |_, topic| Ok(topic.to_owned()),
+    },
+    OldVariable {
         name: "KEYDB_HOST",
         beside: &["KEYDB_PORT", "KEYDB_PASSWORD"],
         key: Key::Cache,

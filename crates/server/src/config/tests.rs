@@ -468,7 +468,8 @@ fn the_example_file_says_the_defaults() {
             continue;
         }
         let default = key.definition().default;
-        let quoted = match default.parse::<u64>().is_ok() || key == Key::Demo {
+        let is_bare = matches!(key, Key::Demo | Key::Legacy);
+        let quoted = match default.parse::<u64>().is_ok() || is_bare {
             true => default.to_owned(),
             false => format!("\"{default}\""),
         };

@@ -1,5 +1,6 @@
 //! The whole program over a real Kafka, Redis and Postgres.
 
+mod bridged;
 mod chaos;
 mod door;
 mod engines;
@@ -9,6 +10,7 @@ mod engines;
     reason = "shared with the other end-to-end tests, which use more of it"
 )]
 mod harness;
+mod old_gateway;
 mod program;
 mod queries;
 mod refusals;

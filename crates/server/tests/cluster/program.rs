@@ -26,6 +26,12 @@ impl Program {
         }
     }
 
+    /// Told this as well.
+    pub(crate) fn with(mut self, arguments: &[String]) -> Self {
+        self.arguments.extend_from_slice(arguments);
+        self
+    }
+
     /// A process with these roles, once it is ready.
     pub(crate) fn start(&self, roles: &str) -> Served {
         let roles = format!("--roles={roles}");
