@@ -26,6 +26,7 @@ mod range;
 mod routing;
 mod schema;
 mod tenancy;
+mod transaction_builder;
 mod value;
 
 pub use array::{Array, Dimension};
@@ -55,4 +56,7 @@ pub use range::{End, Range, RangeType};
 pub use routing::{Partition, QueryHash, RoutingKey};
 pub use schema::{ArrayType, Column, ColumnType, TableSchema};
 pub use tenancy::{Owner, Tenancy};
+pub use transaction_builder::{
+    OwnChange, TABLE_CHANGES_MAX, TENANT_TABLES_MAX, TRANSACTION_BYTES_MAX, TransactionBuilder,
+};
 pub use value::{Row, Value};

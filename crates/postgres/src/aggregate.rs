@@ -4,9 +4,9 @@ use tidegate_core::{Aggregates, Aggregation, ColumnType, CommandError, Filter, N
 use tidegate_sql::Aggregate;
 use tokio_postgres::Client;
 
-use crate::catalog::Table;
 use crate::error::{Failure, rejected};
 use crate::session::{run, text_of};
+use crate::table::Share;
 use crate::value::{read, unreadable};
 
 /// Aggregates in one command: more than a person asks for.
@@ -15,7 +15,7 @@ const AGGREGATES_MAX: usize = 1_000;
 /// Computes what was asked for over the rows that match.
 pub(crate) async fn aggregate(
     client: &Client,
-    table: &Table,
+    table: &Share,
     wanted: &Aggregation,
     filter: &Filter,
 ) -> Result<Aggregates, Failure> {
@@ -35,8 +35,8 @@ pub(crate) async fn aggregate(
         let text = format!("at most {AGGREGATES_MAX} aggregates are computed at once");
         return Err(CommandError::BadCommand(text).into());
     }
-    let (name, schema) = (&table.physical, &table.schema);
-    let statement = tidegate_sql::aggregate(&table.sql, name, schema, &asked, filter)?;
+    let schema = &table.schema;
+    let statement = tidegate_sql::aggregate(&table.sql, table.target(), &asked, filter)?;
     let rows = run(client, &statement.text, &statement.parameters).await?;
     let row = rows.first().ok_or(Failure::Stale)?;
     let odd = || Failure::from(rejected("it gave an aggregate that is no number"));
@@ -71,7 +71,7 @@ pub(crate) async fn aggregate(
     Ok(found)
 }
 
-fn place(table: &Table, aggregate: Aggregate, name: &str) -> Result<usize, CommandError> {
+fn place(table: &Share, aggregate: Aggregate, name: &str) -> Result<usize, CommandError> {
     let at = table.schema.named_column(name)?;
     let kind = &table.schema.columns()[at].kind;
     let (fits, what) = match aggregate {

@@ -8,21 +8,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidegate_core::{
-    CommandError, Commit, Lsn, Row, RowChange, TableChange, TableName, TenantId, Transaction,
-    TransactionSnapshot, Value, Xid,
+    Commit, Lsn, Owner, TableName, Transaction, TransactionBuilder, TransactionSnapshot, Xid,
 };
 
-use crate::catalog::Table;
-use crate::pgoutput::{Cell, Message, OldTuple, Relation, RelationColumn, Tuple};
-use crate::value::{read, read_row, unreadable};
+use crate::known::{Known, Told};
+use crate::pgoutput::{Message, Relation};
+use crate::table::Table;
 use crate::visible::{full_xid, parse_snapshot};
-
-/// Changes of one table in one transaction. Beyond it, reading the pages again costs less than the
-/// changes, and their memory has a bound.
-pub(crate) const CHANGES_MAX: usize = 10_000;
-
-/// Bytes of all changes in one transaction, roughly. Beyond it none of its changes is kept.
-pub(crate) const BYTES_MAX: usize = 64 << 20;
 
 /// What our own messages in the log start with.
 pub(crate) const PREFIX: &str = "tidegate";
@@ -57,23 +49,12 @@ pub(crate) struct Committed {
     pub(crate) rows: usize,
 }
 
-/// A relation of the stream.
-struct Known {
-    relation: Relation,
-    /// `None` when it is nobody's.
-    table: Option<Arc<Table>>,
-    /// Whether the stream and the catalog say the same of its columns.
-    agrees: bool,
-}
-
 /// A transaction that has begun.
 #[derive(Default)]
 struct Open {
     xid: Xid,
     at_micros: i64,
-    tables: Vec<TableChange>,
-    rows: usize,
-    bytes: usize,
+    changes: TransactionBuilder,
     visible: Option<TransactionSnapshot>,
 }
 
@@ -82,7 +63,7 @@ pub(crate) struct Assembler {
     relations: HashMap<u32, Known>,
     open: Option<Open>,
     /// Tables that changed in some way that no row tells of.
-    resets: Vec<(TenantId, TableName)>,
+    resets: Vec<(Owner, TableName)>,
     /// A full transaction id of about now.
     near: Xid,
 }
@@ -116,17 +97,11 @@ impl Assembler {
                 committed_at: _,
             } => return self.commit(Lsn::new(end_lsn)).map(Step::Committed),
             Message::Relation(relation) => return Ok(Step::LookUp(relation)),
-            Message::Insert { relation, new } => self.change(relation, |known, bytes| {
-                let row = known.row(&new, None, bytes)?;
-                Ok(Some(RowChange::Upsert { old_key: None, row }))
-            })?,
-            Message::Update { relation, old, new } => self.change(relation, |known, bytes| {
-                known.update(old.as_ref(), &new, bytes)
-            })?,
-            Message::Delete { relation, old } => self.change(relation, |known, bytes| {
-                let key = known.old_key(&old, bytes)?;
-                Ok(Some(RowChange::Delete { key }))
-            })?,
+            Message::Insert { relation, new } => self.change(relation, &Told::Insert(new))?,
+            Message::Update { relation, old, new } => {
+                self.change(relation, &Told::Update(old, new))?;
+            }
+            Message::Delete { relation, old } => self.change(relation, &Told::Delete(old))?,
             Message::Truncate { relations } => {
                 for relation in relations {
                     self.reset(relation)?;
@@ -144,17 +119,12 @@ impl Assembler {
 
     /// Takes the table that a relation is, as the catalog has it.
     pub(crate) fn relation(&mut self, relation: Relation, table: Option<Arc<Table>>) {
-        let agrees = table.as_ref().is_some_and(|table| agree(table, &relation));
-        if let (Some(table), false) = (&table, agrees) {
+        let oid = relation.oid;
+        let known = Known::new(relation, table);
+        if let (Some(table), false) = (&known.table, known.agrees) {
             let table = table.schema.table();
             tracing::debug!(%table, "stream and catalog differ; pages are read again");
         }
-        let oid = relation.oid;
-        let known = Known {
-            relation,
-            table,
-            agrees,
-        };
         let before = self.relations.insert(oid, known);
         // Another shape than that of the rows before: values may have been changed with it, by a
         // rewrite that is no change of any row.
@@ -162,7 +132,7 @@ impl Assembler {
         if before.is_some_and(|before| before.relation != known.relation)
             && let (Some(open), Some(table)) = (&mut self.open, &known.table)
         {
-            open.table(table).rows = None;
+            open.reset(table);
         }
     }
 
@@ -175,8 +145,8 @@ impl Assembler {
     }
 
     /// Has the pages of a table read again with the next transaction.
-    pub(crate) fn reset_next(&mut self, tenant: TenantId, table: TableName) {
-        self.resets.push((tenant, table));
+    pub(crate) fn reset_next(&mut self, owner: Owner, table: TableName) {
+        self.resets.push((owner, table));
     }
 
     fn open(&mut self) -> Result<(&mut Open, &HashMap<u32, Known>), String> {
@@ -185,29 +155,32 @@ impl Assembler {
         Ok((open, &self.relations))
     }
 
-    fn change(
-        &mut self,
-        relation: u32,
-        change: impl FnOnce(&Known, &mut usize) -> Result<Option<RowChange>, CommandError>,
-    ) -> Result<(), String> {
+    fn change(&mut self, relation: u32, told: &Told) -> Result<(), String> {
         let (open, relations) = self.open()?;
         let known = relations.get(&relation);
         let known = known.ok_or("a row's relation was never told")?;
         let Some(table) = &known.table else {
             return Ok(());
         };
-        if open.table(table).rows.is_none() {
+        let changes = &mut open.changes;
+        if changes.is_reset(&table.owner, table.schema.table()) {
             return Ok(());
         }
-        let mut bytes = 0;
-        let change = match known.agrees {
-            true => change(known, &mut bytes).unwrap_or_else(|error| {
-                tracing::debug!(error = %error, "a change cannot be read; pages are read again");
-                None
-            }),
-            false => None,
-        };
-        open.push(table, change, bytes);
+        if !known.agrees {
+            open.reset(table);
+            return Ok(());
+        }
+        match known.parts(told) {
+            Ok(parts) => {
+                for part in parts {
+                    changes.push(&table.owner, &table.schema, part);
+                }
+            }
+            Err(error) => {
+                tracing::debug!(error = %error, "a change is nobody's; all pages are read again");
+                open.reset(table);
+            }
+        }
         Ok(())
     }
 
@@ -217,7 +190,7 @@ impl Assembler {
             .get(&relation)
             .and_then(|known| known.table.as_ref())
         {
-            open.table(table).rows = None;
+            open.reset(table);
         }
         Ok(())
     }
@@ -234,9 +207,8 @@ impl Assembler {
 
     fn commit(&mut self, lsn: Lsn) -> Result<Committed, String> {
         let mut open = self.open.take().ok_or("a commit without a beginning")?;
-        for (tenant, table) in self.resets.drain(..) {
-            let at = open.place(&tenant, &table, NO_SCHEMA);
-            open.tables[at].rows = None;
+        for (owner, table) in self.resets.drain(..) {
+            open.changes.reset(&owner, &table, NO_SCHEMA);
         }
         let commit = Commit {
             lsn,
@@ -246,156 +218,17 @@ impl Assembler {
         Ok(Committed {
             lsn,
             at_micros: open.at_micros,
-            rows: open.rows,
+            rows: open.changes.weight(),
             visible: open.visible,
-            transaction: (!open.tables.is_empty()).then_some(Transaction {
-                commit,
-                tables: open.tables,
-                resets: Vec::new(),
-            }),
+            transaction: open.changes.finish(commit),
         })
     }
 }
 
 impl Open {
-    fn push(&mut self, table: &Table, change: Option<RowChange>, bytes: usize) {
-        self.bytes += bytes;
-        if self.bytes > BYTES_MAX {
-            self.tables.iter_mut().for_each(|table| table.rows = None);
-            self.rows = 0;
-            return;
-        }
-        let entry = self.table(table);
-        match (&mut entry.rows, change) {
-            (Some(rows), Some(change)) if rows.len() < CHANGES_MAX => {
-                rows.push(change);
-                self.rows += 1;
-            }
-            (rows, _) => *rows = None,
-        }
-    }
-
-    /// The entry of a table, whose rows all follow one schema: after a change of it within the
-    /// transaction, none is kept.
-    fn table(&mut self, table: &Table) -> &mut TableChange {
-        let fingerprint = table.schema.fingerprint();
-        let at = self.place(&table.tenant, table.schema.table(), fingerprint);
-        let entry = &mut self.tables[at];
-        if entry.schema != fingerprint {
-            entry.schema = fingerprint;
-            entry.rows = None;
-        }
-        entry
-    }
-
-    fn place(&mut self, tenant: &TenantId, table: &TableName, schema: u64) -> usize {
-        let is_it = |other: &TableChange| other.tenant == *tenant && other.table == *table;
-        self.tables.iter().position(is_it).unwrap_or_else(|| {
-            self.tables.push(TableChange {
-                tenant: tenant.clone(),
-                table: table.clone(),
-                schema,
-                rows: Some(Vec::new()),
-            });
-            self.tables.len() - 1
-        })
-    }
-}
-
-/// Whether a relation of the stream has the columns and the key of the table. Columns that the
-/// server computes are not streamed, so with one of these it never has.
-fn agree(table: &Table, relation: &Relation) -> bool {
-    let columns = table.schema.columns();
-    let key = table.schema.key();
-    // With other identities, other columns than the key may be marked, but the key always.
-    let exact = relation.identity == b'd';
-    let same = |(at, told): (usize, &RelationColumn)| {
-        let (column, stored) = (&columns[at], &table.columns[at]);
-        let in_key = key.contains(&at);
-        *column.name == *told.name
-            && stored.oid == told.type_oid
-            && stored.modifier == told.modifier
-            && (told.in_key == in_key || (told.in_key && !exact))
-    };
-    columns.len() == relation.columns.len() && relation.columns.iter().enumerate().all(same)
-}
-
-impl Known {
-    fn table(&self) -> &Table {
-        self.table
-            .as_deref()
-            .expect("changes of nobody's tables are passed over")
-    }
-
-    /// The whole row. A large value that was not changed is taken from the row before, where that
-    /// is told.
-    fn row(
-        &self,
-        new: &Tuple,
-        before: Option<&Tuple>,
-        bytes: &mut usize,
-    ) -> Result<Row, CommandError> {
-        let table = self.table();
-        let columns = table.schema.columns();
-        let mut texts = Vec::with_capacity(columns.len());
-        for (at, column) in columns.iter().enumerate() {
-            let missing = |why| unreadable(&table.schema, column, why);
-            let cell = match (new.get(at), before) {
-                (Some(Cell::Unchanged), Some(before)) => before.get(at),
-                (cell, _) => cell,
-            };
-            let text = text(cell).map_err(missing)?;
-            *bytes += text.map_or(1, str::len);
-            texts.push(text);
-        }
-        read_row(&table.schema, &table.sql.columns, |at| texts[at])
-    }
-
-    fn update(
-        &self,
-        old: Option<&OldTuple>,
-        new: &Tuple,
-        bytes: &mut usize,
-    ) -> Result<Option<RowChange>, CommandError> {
-        let before = match old {
-            Some(OldTuple::Full(before)) => Some(before),
-            Some(OldTuple::Key(_)) | None => None,
-        };
-        let row = self.row(new, before, bytes)?;
-        let old_key = match old {
-            Some(old) => Some(self.old_key(old, bytes)?),
-            None => None,
-        };
-        let key = self.table().schema.key_of(&row);
-        let old_key = old_key.filter(|old_key| *old_key != key);
-        Ok(Some(RowChange::Upsert { old_key, row }))
-    }
-
-    fn old_key(&self, old: &OldTuple, bytes: &mut usize) -> Result<Box<[Value]>, CommandError> {
-        let (OldTuple::Key(cells) | OldTuple::Full(cells)) = old;
-        let table = self.table();
-        let value = |at: &usize| {
-            let column = &table.schema.columns()[*at];
-            let missing = |why| unreadable(&table.schema, column, why);
-            let text = text(cells.get(*at));
-            let text = text.map_err(missing)?;
-            let text = text.ok_or_else(|| missing("is part of the key, and NULL"))?;
-            *bytes += text.len();
-            read(table.sql.columns[*at], text).map_err(missing)
-        };
-        table.schema.key().iter().map(value).collect()
-    }
-}
-
-fn text(cell: Option<&Cell>) -> Result<Option<&str>, &'static str> {
-    match cell {
-        Some(Cell::Null) => Ok(None),
-        Some(Cell::Text(bytes)) => match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(Some(text)),
-            Err(_) => Err("is not UTF-8"),
-        },
-        Some(Cell::Unchanged) => Err("was not changed, and is not told"),
-        None => Err("is not in the stream"),
+    fn reset(&mut self, table: &Table) {
+        let (name, schema) = (table.schema.table(), table.schema.fingerprint());
+        self.changes.reset(&table.owner, name, schema);
     }
 }
 

@@ -7,297 +7,40 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use serde::Deserialize;
-use tidegate_core::{
-    Column, ColumnType, CommandError, KeyPromise, KeySpec, Owner, RangeType, TableInfo, TableName,
-    TableSchema, Tenancy, TenantId, Value,
-};
-use tidegate_sql::{PostgresRows, PostgresTable, PostgresType};
+use tidegate_core::{CommandError, IdError, Owner, TableInfo, TableName, Tenancy, TenantId, Value};
 use tokio_postgres::Client;
 
 use crate::error::Failure;
-use crate::refusal::refusal;
 use crate::session::{run, text_of};
+use crate::table::{Named, RawTable, Share, Table};
 
 /// Tables kept. More than a person has; past it all are looked up again.
 const TABLES_MAX: usize = 10_000;
 
-/// A digest of what a table's columns, key and partitions are.
+/// A digest of what a table's columns, key and partitions are, and of what the stream tells of
+/// rows of these.
 pub(crate) const SHAPE: &str = "(SELECT md5(concat_ws('|', \
      (SELECT string_agg(concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, \
      a.attgenerated), ',' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a \
      WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped), \
      (SELECT i.indkey::text FROM pg_catalog.pg_index i \
      WHERE i.indrelid = {oid} AND i.indisprimary), \
-     (SELECT string_agg(p.relid::oid::text, ',' ORDER BY p.relid::oid) \
-     FROM pg_catalog.pg_partition_tree({oid}) p))))";
+     (SELECT string_agg(concat(q.oid, q.relreplident), ',' ORDER BY q.oid) \
+     FROM pg_catalog.pg_partition_tree({oid}) p \
+     JOIN pg_catalog.pg_class q ON q.oid = p.relid))))";
 
-/// A table or view.
-#[derive(Debug)]
-pub(crate) struct Table {
-    pub(crate) oid: u32,
-    pub(crate) physical: String,
-    pub(crate) tenant: TenantId,
-    pub(crate) schema: Arc<TableSchema>,
-    pub(crate) sql: PostgresTable,
-    /// For each column.
-    pub(crate) columns: Vec<Storage>,
-    pub(crate) kind: TableKind,
-    /// Columns that have a unique index of their own.
-    pub(crate) uniques: Vec<usize>,
-    pub(crate) shape: String,
-    /// Whether rows may be changed by a trigger of the table before they are stored.
-    pub(crate) has_triggers: bool,
-    /// Why it cannot be watched, whatever the publication is.
-    pub(crate) refusal: Option<String>,
-    pub(crate) published: Published,
+/// Where a table is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    pub(crate) schema: String,
+    pub(crate) name: String,
 }
 
-/// How the server keeps a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Storage {
-    /// The type, as the stream names it.
-    pub(crate) oid: u32,
-    pub(crate) modifier: i32,
-    /// Whether the server computes it, so that it cannot be written to and is not streamed.
-    pub(crate) generated: bool,
-}
-
-/// What `pg_class` says it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TableKind {
-    Table,
-    Partitioned,
-    View,
-    Materialized,
-    Foreign,
-}
-
-/// Whether changes of a table are in the stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Published {
-    Yes,
-    No,
-    /// Only some of its rows or columns.
-    InPart,
-}
-
-/// A table by its name, and its shape.
+/// A table by its place, and its shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shaped {
-    pub(crate) physical: String,
+    pub(crate) place: Place,
     pub(crate) shape: String,
-}
-
-/// A table as the catalog's statement gives it.
-#[derive(Debug, Deserialize)]
-pub(crate) struct RawTable {
-    pub(crate) oid: u32,
-    pub(crate) name: String,
-    pub(crate) kind: String,
-    pub(crate) persistence: String,
-    pub(crate) identity: String,
-    /// Columns of the index that is the identity, by number.
-    pub(crate) identity_key: Option<Vec<i32>>,
-    pub(crate) partition_of: Option<String>,
-    pub(crate) has_children: bool,
-    has_triggers: bool,
-    pub(crate) row_security: bool,
-    pub(crate) shape: String,
-    pub(crate) columns: Vec<RawColumn>,
-    /// Columns of the primary key, by number.
-    pub(crate) key: Vec<i32>,
-    pub(crate) key_is_immediate: bool,
-    pub(crate) uniques: Vec<i32>,
-    pub(crate) published: bool,
-    pub(crate) published_in_part: bool,
-    pub(crate) via_root: bool,
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct RawColumn {
-    pub(crate) number: i32,
-    name: String,
-    /// The type, as the stream names it.
-    oid: u32,
-    /// The type that a domain is of, or the same.
-    base: u32,
-    type_name: String,
-    /// The element of `base`, when that is an array.
-    element: Option<RawElement>,
-    modifier: i32,
-    not_null: bool,
-    generated: bool,
-}
-
-#[derive(Debug, Deserialize)]
-struct RawElement {
-    oid: u32,
-    name: String,
-}
-
-impl Table {
-    pub(crate) fn from_raw(
-        raw: RawTable,
-        schema_name: &str,
-        tenant: TenantId,
-        name: TableName,
-    ) -> Self {
-        let at = |number: &i32| {
-            raw.columns
-                .iter()
-                .position(|column| column.number == *number)
-        };
-        let key: Vec<usize> = raw.key.iter().filter_map(at).collect();
-        let mut uniques: Vec<usize> = raw.uniques.iter().filter_map(at).collect();
-        if let [only] = &key[..] {
-            uniques.push(*only);
-        }
-        let own: Vec<PostgresType> = raw.columns.iter().map(RawColumn::own_type).collect();
-        let columns = raw.columns.iter().zip(&own).enumerate();
-        let columns = columns.map(|(at, (column, own))| Column {
-            name: column.name.as_str().into(),
-            kind: column.kind(*own),
-            nullable: !column.not_null && !key.contains(&at),
-        });
-        let schema = Arc::new(TableSchema::new(name, columns.collect(), key));
-        let kind = match raw.kind.as_str() {
-            "p" => TableKind::Partitioned,
-            "v" => TableKind::View,
-            "m" => TableKind::Materialized,
-            "f" => TableKind::Foreign,
-            _ => TableKind::Table,
-        };
-        let storage = raw.columns.iter().map(|column| Storage {
-            oid: column.oid,
-            modifier: column.modifier,
-            generated: column.generated,
-        });
-        Self {
-            oid: raw.oid,
-            tenant,
-            sql: PostgresTable {
-                schema: schema_name.to_owned(),
-                rows: match kind {
-                    TableKind::Table => PostgresRows::Own,
-                    _ => PostgresRows::All,
-                },
-                columns: own,
-            },
-            columns: storage.collect(),
-            kind,
-            uniques,
-            has_triggers: raw.has_triggers,
-            refusal: refusal(&schema, kind, &raw),
-            published: match (raw.published, raw.published_in_part) {
-                (false, _) => Published::No,
-                (true, true) => Published::InPart,
-                (true, false) => Published::Yes,
-            },
-            shape: raw.shape,
-            physical: raw.name,
-            schema,
-        }
-    }
-
-    /// Its entry in a list of tables.
-    pub(crate) fn info(&self) -> TableInfo {
-        let columns = self.schema.columns();
-        let key = self.schema.key().iter();
-        TableInfo {
-            name: self.schema.table().clone(),
-            columns: columns.to_vec(),
-            key: key.map(|at| columns[*at].name.to_string()).collect(),
-            refusal: self.refusal.clone(),
-        }
-    }
-
-    /// The columns and values that a key stands for. Whoever names one row means the UUID, not its
-    /// letters.
-    pub(crate) fn resolve_key(
-        &self,
-        spec: &KeySpec,
-        promise: KeyPromise<'_>,
-    ) -> Result<Vec<(usize, Value)>, CommandError> {
-        let mut key = self.schema.resolve_key(spec, promise)?;
-        for (column, value) in &mut key {
-            if let (PostgresType::Uuid, Value::Text(text)) = (self.sql.columns[*column], &*value) {
-                *value = Value::text(&text.to_ascii_lowercase());
-            }
-        }
-        Ok(key)
-    }
-
-    /// The expression that gives the shape in a statement.
-    pub(crate) fn shape_sql(&self) -> String {
-        SHAPE.replace("{oid}", &self.oid.to_string())
-    }
-}
-
-impl RawColumn {
-    fn own_type(&self) -> PostgresType {
-        match &self.element {
-            Some(element) => own_type(element.oid).array(),
-            None => own_type(self.base),
-        }
-    }
-
-    fn kind(&self, own: PostgresType) -> ColumnType {
-        match (own, &self.element) {
-            (PostgresType::Array(own), Some(element)) => {
-                ColumnType::array_of(kind_of(*own, &element.name))
-            }
-            _ => kind_of(own, &self.type_name),
-        }
-    }
-}
-
-fn own_type(oid: u32) -> PostgresType {
-    match oid {
-        16 => PostgresType::Boolean,
-        17 => PostgresType::Bytea,
-        20 => PostgresType::BigInt,
-        21 => PostgresType::SmallInt,
-        23 => PostgresType::Integer,
-        25 | 1043 => PostgresType::Text,
-        114 => PostgresType::Json,
-        700 => PostgresType::Real,
-        701 => PostgresType::Double,
-        1042 => PostgresType::Char,
-        1082 => PostgresType::Date,
-        1114 => PostgresType::Timestamp,
-        1184 => PostgresType::Timestamptz,
-        1700 => PostgresType::Numeric,
-        2950 => PostgresType::Uuid,
-        3802 => PostgresType::Jsonb,
-        3904 => PostgresType::Range(RangeType::Int4),
-        3906 => PostgresType::Range(RangeType::Num),
-        3908 => PostgresType::Range(RangeType::Ts),
-        3910 => PostgresType::Range(RangeType::Tstz),
-        3912 => PostgresType::Range(RangeType::Date),
-        3926 => PostgresType::Range(RangeType::Int8),
-        _ => PostgresType::Other,
-    }
-}
-
-fn kind_of(own: PostgresType, name: &str) -> ColumnType {
-    match own {
-        PostgresType::Boolean => ColumnType::Boolean,
-        PostgresType::SmallInt => ColumnType::SmallInt,
-        PostgresType::Integer => ColumnType::Integer,
-        PostgresType::BigInt => ColumnType::BigInt,
-        PostgresType::Real => ColumnType::Real,
-        PostgresType::Double => ColumnType::Double,
-        PostgresType::Numeric => ColumnType::Numeric,
-        PostgresType::Text | PostgresType::Char | PostgresType::Uuid => ColumnType::Text,
-        PostgresType::Timestamp | PostgresType::Timestamptz => ColumnType::Timestamp,
-        PostgresType::Date => ColumnType::Date,
-        PostgresType::Bytea => ColumnType::Bytea,
-        PostgresType::Json => ColumnType::JsonText,
-        PostgresType::Jsonb => ColumnType::Json,
-        PostgresType::Range(range) => ColumnType::Range(range),
-        PostgresType::Array(_) | PostgresType::Other => ColumnType::Other(name.into()),
-    }
 }
 
 /// One row for each table of a schema, or for one of them, as JSON. `$1` is the schema, `$2` the
@@ -310,16 +53,16 @@ fn catalog_sql() -> String {
              WHERE k.at <= {index}.indnkeyatts)"
         )
     };
-    let (shape, key, identity) = (
-        SHAPE.replace("{oid}", "c.oid"),
-        numbers("pk"),
-        numbers("ri"),
-    );
+    let (key, identity) = (numbers("pk"), numbers("ri"));
+    let shape = SHAPE.replace("{oid}", "c.oid");
     format!(
         "SELECT json_build_object(
            'oid', c.oid::bigint, 'name', c.relname, 'kind', c.relkind::text,
            'persistence', c.relpersistence::text, 'identity', c.relreplident::text,
            'identity_key', {identity},
+           'leaf_identities', (SELECT json_agg(DISTINCT q.relreplident::text)
+             FROM pg_catalog.pg_partition_tree(c.oid) p
+             JOIN pg_catalog.pg_class q ON q.oid = p.relid WHERE p.isleaf AND q.oid <> c.oid),
            'partition_of', (SELECT p.relname FROM pg_catalog.pg_inherits h
              JOIN pg_catalog.pg_class p ON p.oid = h.inhparent
              WHERE h.inhrelid = c.oid AND c.relispartition LIMIT 1),
@@ -351,9 +94,10 @@ fn catalog_sql() -> String {
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '[]'),
            'key', coalesce({key}, '[]'),
            'key_is_immediate', coalesce(pk.indimmediate, true),
-           'uniques', coalesce((SELECT json_agg(u.indkey[0]) FROM pg_catalog.pg_index u
-             WHERE u.indrelid = c.oid AND u.indisunique AND u.indisvalid AND u.indnkeyatts = 1
-               AND u.indpred IS NULL AND u.indkey[0] > 0), '[]'),
+           'uniques', coalesce((SELECT json_agg((u.indkey::int2[])[0:u.indnkeyatts - 1])
+             FROM pg_catalog.pg_index u
+             WHERE u.indrelid = c.oid AND u.indisunique AND u.indisvalid AND u.indnkeyatts <= 2
+               AND u.indpred IS NULL AND 0 <> ALL (u.indkey::int2[])), '[]'),
            'published', coalesce(pub.puballtables OR pr.prrelid IS NOT NULL OR EXISTS(
              SELECT FROM pg_catalog.pg_publication_namespace pn
              WHERE pn.pnpubid = pub.oid AND pn.pnnspid = c.relnamespace), false),
@@ -376,10 +120,11 @@ fn catalog_sql() -> String {
 #[derive(Debug)]
 pub(crate) struct Catalog {
     pub(crate) tenancy: Tenancy,
-    pub(crate) schema: String,
+    /// Where tables are, unless each tenant has a schema.
+    schema: String,
     pub(crate) publication: String,
     sql: String,
-    tables: RwLock<HashMap<String, Arc<Table>>>,
+    tables: RwLock<HashMap<Place, Arc<Table>>>,
 }
 
 impl Catalog {
@@ -393,14 +138,28 @@ impl Catalog {
         }
     }
 
-    /// The name in the database of a tenant's table.
-    pub(crate) fn physical(
-        &self,
-        tenant: &TenantId,
-        table: &TableName,
-    ) -> Result<String, CommandError> {
-        let physical = self.tenancy.physical(tenant, table);
-        physical.map_err(|_| CommandError::UnknownTable(format!("there is no table {table}")))
+    /// The place of a tenant's table.
+    pub(crate) fn place(&self, tenant: &TenantId, table: &TableName) -> Result<Place, IdError> {
+        Ok(Place {
+            name: self.tenancy.physical(tenant, table)?,
+            schema: self.schema_of(tenant).to_owned(),
+        })
+    }
+
+    fn schema_of<'a>(&'a self, tenant: &'a TenantId) -> &'a str {
+        self.tenancy.schema_of(tenant).unwrap_or(&self.schema)
+    }
+
+    /// Whose a table is and what clients call it, or `None` when it is nobody's.
+    pub(crate) fn owner(&self, place: &Place) -> Option<(Owner, TableName)> {
+        let is_served = match self.tenancy {
+            // Whether the schema is a tenant's, the tenancy says.
+            Tenancy::Schema => true,
+            Tenancy::Prefix | Tenancy::Column(_) | Tenancy::Single => place.schema == self.schema,
+        };
+        is_served
+            .then(|| self.tenancy.logical(&place.schema, &place.name))
+            .flatten()
     }
 
     /// A tenant's table, as it was when it was last looked up.
@@ -409,10 +168,10 @@ impl Catalog {
         client: &Client,
         tenant: &TenantId,
         name: &TableName,
-    ) -> Result<Arc<Table>, Failure> {
-        let physical = self.physical(tenant, name)?;
-        match self.known(&physical) {
-            Some(table) => Ok(table),
+    ) -> Result<Share, Failure> {
+        let place = self.place(tenant, name).map_err(|_| unknown(name))?;
+        match self.known(&place) {
+            Some(table) => Ok(Share::new(table, tenant)),
             None => self.fresh(client, tenant, name).await,
         }
     }
@@ -423,30 +182,31 @@ impl Catalog {
         client: &Client,
         tenant: &TenantId,
         name: &TableName,
-    ) -> Result<Arc<Table>, Failure> {
-        let physical = self.physical(tenant, name)?;
-        let found = self.look_up(client, &physical).await?;
-        let unknown = || CommandError::UnknownTable(format!("there is no table {name}"));
-        Ok(found.ok_or_else(unknown)?)
+    ) -> Result<Share, Failure> {
+        let place = self.place(tenant, name).map_err(|_| unknown(name))?;
+        let found = self.look_up(client, &place).await?;
+        let table = found.ok_or_else(|| unknown(name))?;
+        Ok(Share::new(table, tenant))
     }
 
-    /// A table by its name in the database; `None` when it is not there, or nobody's.
+    /// A table by its place; `None` when it is not there, or nobody's.
     pub(crate) async fn look_up(
         &self,
         client: &Client,
-        physical: &str,
+        place: &Place,
     ) -> Result<Option<Arc<Table>>, Failure> {
-        let table = self.read(client, Some(physical)).await?.pop();
+        let found = self.read(client, &place.schema, Some(&place.name));
+        let table = found.await?.pop();
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         match &table {
             Some(table) => {
                 if tables.len() >= TABLES_MAX {
                     tables.clear();
                 }
-                tables.insert(physical.to_owned(), Arc::clone(table));
+                tables.insert(place.clone(), Arc::clone(table));
             }
             None => {
-                tables.remove(physical);
+                tables.remove(place);
             }
         }
         Ok(table)
@@ -455,50 +215,70 @@ impl Catalog {
     /// The shapes of all tables in the stream, by oid.
     pub(crate) async fn shapes(&self, client: &Client) -> Result<HashMap<u32, Shaped>, Failure> {
         let sql = format!(
-            "SELECT c.oid::text, c.relname::text, {} \
+            "SELECT c.oid::text, n.nspname::text, c.relname::text, {} \
              FROM pg_catalog.pg_get_publication_tables($1::text) AS p \
              JOIN pg_catalog.pg_class c ON c.oid = p.relid \
-             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $2::text",
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE $2::text IS NULL OR n.nspname = $2::text",
             SHAPE.replace("{oid}", "c.oid")
         );
-        let parameters = [Value::text(&self.publication), Value::text(&self.schema)];
-        let rows = run(client, &sql, &parameters).await?;
+        let only = match self.tenancy {
+            Tenancy::Schema => Value::Null,
+            Tenancy::Prefix | Tenancy::Column(_) | Tenancy::Single => Value::text(&self.schema),
+        };
+        let rows = run(client, &sql, &[Value::text(&self.publication), only]).await?;
         let shaped = rows.iter().filter_map(|row| {
-            let text = |column| text_of(row, column).unwrap_or_default();
+            let text = |column| text_of(row, column).unwrap_or_default().to_owned();
             let oid = text(0).parse().ok()?;
-            let (physical, shape) = (text(1).to_owned(), text(2).to_owned());
-            Some((oid, Shaped { physical, shape }))
+            let place = Place {
+                schema: text(1),
+                name: text(2),
+            };
+            let shape = text(3);
+            Some((oid, Shaped { place, shape }))
         });
         Ok(shaped.collect())
     }
 
-    fn known(&self, physical: &str) -> Option<Arc<Table>> {
+    fn known(&self, place: &Place) -> Option<Arc<Table>> {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        tables.get(physical).cloned()
+        tables.get(place).cloned()
     }
 
-    /// All tables of a tenant.
+    /// All tables of a tenant, those that it shares included.
     pub(crate) async fn tables_of(
         &self,
         client: &Client,
         tenant: &TenantId,
     ) -> Result<Vec<TableInfo>, Failure> {
-        let Ok(owner) = self.tenancy.admit(tenant) else {
+        let Ok(tenant) = self.tenancy.admit(tenant) else {
             return Ok(Vec::new());
         };
-        let tables = self.read(client, None).await?;
-        let own = tables.iter().filter(|table| table.tenant == owner);
+        let tables = self.read(client, self.schema_of(&tenant), None).await?;
+        let own = tables.iter().filter(|table| match &table.owner {
+            Owner::Tenant(owner) => *owner == tenant,
+            Owner::EachRow => true,
+        });
         Ok(own.map(|table| table.info()).collect())
+    }
+
+    /// Why shared tables cannot be watched, those that cannot; and how many there are.
+    pub(crate) async fn shared(&self, client: &Client) -> Result<(usize, Vec<String>), Failure> {
+        let mut tables = self.read(client, &self.schema, None).await?;
+        tables.retain(|table| !table.is_partition);
+        let refusals = tables.iter().filter_map(|table| table.refusal.clone());
+        Ok((tables.len(), refusals.collect()))
     }
 
     async fn read(
         &self,
         client: &Client,
-        physical: Option<&str>,
+        schema: &str,
+        name: Option<&str>,
     ) -> Result<Vec<Arc<Table>>, Failure> {
         let parameters = [
-            Value::text(&self.schema),
-            physical.map_or(Value::Null, Value::text),
+            Value::text(schema),
+            name.map_or(Value::Null, Value::text),
             Value::text(&self.publication),
         ];
         let mut tables = Vec::new();
@@ -507,11 +287,23 @@ impl Catalog {
             let raw: RawTable = serde_json::from_str(text).map_err(|error| {
                 crate::error::rejected(format!("its catalog cannot be read: {error}"))
             })?;
-            let owner = self.tenancy.logical(&self.schema, &raw.name);
-            if let Some((Owner::Tenant(tenant), name)) = owner {
-                tables.push(Arc::new(Table::from_raw(raw, &self.schema, tenant, name)));
-            }
+            let place = Place {
+                schema: schema.to_owned(),
+                name: raw.name.clone(),
+            };
+            let named = self.owner(&place).map(|(owner, name)| Named {
+                schema,
+                owner,
+                name,
+                tenant_column: self.tenancy.column(),
+            });
+            let table = named.and_then(|named| Table::from_raw(raw, named));
+            tables.extend(table.map(Arc::new));
         }
         Ok(tables)
     }
+}
+
+fn unknown(name: &TableName) -> CommandError {
+    CommandError::UnknownTable(format!("there is no table {name}"))
 }

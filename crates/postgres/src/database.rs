@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::beats::Beats;
-use crate::catalog::{Catalog, Published};
+use crate::catalog::Catalog;
 use crate::config::PostgresConfig;
 use crate::connect::Server;
 use crate::error::{Failure, WHAT, port_error, rejected, replication_error};
@@ -20,6 +20,7 @@ use crate::life::{OWN_SCHEMA, next_life};
 use crate::publication::{ensure_publication, publish};
 use crate::reads::{Reading, Sorted, sorted};
 use crate::stream::{Ended, Source, check_server, start};
+use crate::table::Published;
 use crate::turn::{look, take};
 use crate::writes::Writing;
 
@@ -95,6 +96,25 @@ impl PostgresDatabase {
     pub async fn ping(&self) -> Result<(), PortError> {
         let client = self.pool.get().await.map_err(port_error)?;
         client.batch_execute("SELECT").await.map_err(port_error)
+    }
+
+    /// What whoever looks after the server should know, beside that it can be used: which tables
+    /// that tenants share cannot be watched, and why.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn remarks(&self) -> Result<Vec<String>, PortError> {
+        let Some(column) = self.config.tenancy.column() else {
+            return Ok(Vec::new());
+        };
+        let client = self.pool.get().await.map_err(port_error)?;
+        let schema = &self.config.schema;
+        match self.catalog.shared(&client).await.map_err(port_error)? {
+            (0, _) => Ok(vec![format!(
+                "no table of schema {schema} has a column {column}, so tenants have none"
+            )]),
+            (_, refusals) => Ok(refusals),
+        }
     }
 
     async fn client(&self) -> Result<Object, Failure> {

@@ -27,6 +27,9 @@ pub(crate) enum Failure {
     /// The rows asked for are too large together.
     #[error("the rows are larger than {0} bytes")]
     TooLarge(usize),
+    /// A row came back that is not the tenant's who asked.
+    #[error("a row came back that is another tenant's")]
+    Foreign,
     /// The table is no longer what it was when it was looked up: look it up again.
     #[error("the table has changed")]
     Stale,
@@ -55,6 +58,13 @@ impl From<Failure> for DatabaseError {
                 bytes,
                 bytes_max: crate::session::ROWS_BYTES_MAX,
             }),
+            Failure::Foreign => {
+                tracing::error!("a row came back that is not the tenant's who asked");
+                Self::Port(PortError::Corrupt {
+                    what: WHAT,
+                    why: failure.to_string(),
+                })
+            }
             Failure::Stale => Self::Port(PortError::Unavailable {
                 what: WHAT,
                 source: None,
@@ -158,9 +168,11 @@ pub(crate) fn unsupported_or_stale(failure: Failure) -> Failure {
     }
 }
 
-/// The message, and the detail that says which values are at fault.
+/// The message, and the detail that says which values are at fault. An exclusion's detail shows the
+/// values of the other row too, which may be another tenant's.
 fn constraint_text(cause: &DbError) -> String {
-    match cause.detail() {
+    let detail = cause.detail();
+    match detail.filter(|_| *cause.code() != SqlState::EXCLUSION_VIOLATION) {
         Some(detail) => format!("{}: {detail}", cause.message()),
         None => cause.message().to_owned(),
     }

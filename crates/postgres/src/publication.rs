@@ -6,9 +6,10 @@ use tidegate_sql::quoted;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use crate::catalog::{Catalog, Published, Table};
+use crate::catalog::Catalog;
 use crate::error::{Failure, port_error, rejected};
 use crate::session::run;
+use crate::table::{Published, Table};
 use tidegate_core::Value;
 
 /// How long adding a table may wait for those who write to it. Whoever wants to write waits behind
@@ -72,7 +73,7 @@ pub(crate) async fn publish(
         Published::No => {}
     }
     ensure_publication(client, &catalog.publication).await?;
-    let target = format!("{}.{}", quoted(&catalog.schema), quoted(&table.physical));
+    let target = table.quoted();
     let added = add(catalog, client, &target).await;
     added.map_err(|error| not_added(catalog, name, &target, error))
 }

@@ -7,13 +7,14 @@ use tidegate_core::{
     Query, QuerySpec, Row, Selection, TableName, TableSchema, TenantId, TransactionSnapshot,
 };
 use tidegate_ports::{Snapshot, SnapshotRequest};
-use tidegate_sql::{Dialect, Statement, Window, select, select_by_key};
+use tidegate_sql::{Statement, Window, select, select_by_key};
 use tokio_postgres::Client;
 
 use crate::aggregate::aggregate;
-use crate::catalog::{Catalog, Published, Table};
+use crate::catalog::Catalog;
 use crate::error::{Failure, rejected, stale_if_redefined, unsupported_or_stale};
 use crate::session::{row_of, run, text_of};
+use crate::table::{Published, Share};
 use crate::visible::parse_snapshot;
 
 /// Times that a read is tried while the table keeps changing under it.
@@ -44,27 +45,19 @@ impl Reading<'_> {
             offset: 0,
         };
         let table = self.watched(&request.tenant, name).await?;
-        let read = async |table: &Table| {
+        let read = async |table: &Share| {
             if table.schema.fingerprint() != query.schema().fingerprint() {
                 return Err(Failure::Stale);
             }
-            let statement = select(
-                Dialect::Postgres(&table.sql),
-                &table.physical,
-                query,
-                window,
-            )?;
+            let statement = select(table.target(), query, window)?;
             let seen = self.seen(table, &statement).await;
             seen.map_err(stale_if_redefined)
         };
         let seen = match read(&table).await {
             // What was remembered is old; what is there now decides.
             Err(Failure::Stale) => {
-                let table = self
-                    .catalog
-                    .fresh(self.client, &request.tenant, name)
-                    .await?;
-                read(&table).await
+                let fresh = self.catalog.fresh(self.client, &request.tenant, name);
+                read(&watchable(fresh.await?)?).await
             }
             other => other,
         };
@@ -89,25 +82,20 @@ impl Reading<'_> {
     }
 
     /// A table whose changes are in the stream.
-    async fn watched(&self, tenant: &TenantId, name: &TableName) -> Result<Arc<Table>, Failure> {
-        let mut table = self.catalog.table(self.client, tenant, name).await?;
-        if table.refusal.is_some() || table.published != Published::Yes {
-            table = self.catalog.fresh(self.client, tenant, name).await?;
+    async fn watched(&self, tenant: &TenantId, name: &TableName) -> Result<Share, Failure> {
+        let known = self.catalog.table(self.client, tenant, name).await?;
+        match watchable(known) {
+            Ok(table) => Ok(table),
+            Err(_) => Ok(watchable(
+                self.catalog.fresh(self.client, tenant, name).await?,
+            )?),
         }
-        if let Some(why) = &table.refusal {
-            return Err(CommandError::UnsupportedTable(why.clone()).into());
-        }
-        if table.published != Published::Yes {
-            let text = format!("the changes of table {name} are not in the change stream");
-            return Err(CommandError::UnsupportedTable(text).into());
-        }
-        Ok(table)
     }
 
     /// Runs a statement together with what makes its rows a snapshot: who was visible, and the end
     /// of the log after that. One statement has one snapshot, and at least one row comes back, so
     /// that an empty page says it too.
-    async fn seen(&self, table: &Table, statement: &Statement) -> Result<Seen, Failure> {
+    async fn seen(&self, table: &Share, statement: &Statement) -> Result<Seen, Failure> {
         // Columns before those of the table: `page.*` begins with the mark.
         const META: usize = 5;
         let text = format!(
@@ -135,7 +123,7 @@ impl Reading<'_> {
         };
         let is_row = |row: &&tokio_postgres::Row| text_of(row, 3).is_some();
         let rows = found.iter().filter(is_row);
-        let rows = rows.map(|row| row_of(&table.schema, &table.sql.columns, row, META));
+        let rows = rows.map(|row| row_of(table, row, META));
         Ok(Seen {
             rows: rows.collect::<Result<_, _>>()?,
             snapshot,
@@ -185,7 +173,7 @@ impl Reading<'_> {
         Err(Failure::Stale)
     }
 
-    async fn read(&self, table: &Table, command: &ReadCommand) -> Result<Outcome, Failure> {
+    async fn read(&self, table: &Share, command: &ReadCommand) -> Result<Outcome, Failure> {
         match command {
             ReadCommand::GetData(_, selection) => self.get_data(table, selection).await,
             ReadCommand::GetSingle(_, key) => self.get_single(table, key).await,
@@ -198,15 +186,14 @@ impl Reading<'_> {
         }
     }
 
-    async fn get_data(&self, table: &Table, selection: &Selection) -> Result<Outcome, Failure> {
+    async fn get_data(&self, table: &Share, selection: &Selection) -> Result<Outcome, Failure> {
         let schema = orderable(&table.schema);
         let query = Query::from_spec(&selection.query, &schema, LimitRule::READ)?;
         let window = Window {
             limit: u64::from(query.limit()),
             offset: selection.offset,
         };
-        let dialect = Dialect::Postgres(&table.sql);
-        let statement = select(dialect, &table.physical, &query, window)?;
+        let statement = select(table.target(), &query, window)?;
         let seen = self.seen(table, &statement).await;
         let seen = seen.map_err(unsupported_or_stale)?;
         Ok(Outcome::Page {
@@ -217,10 +204,9 @@ impl Reading<'_> {
         })
     }
 
-    async fn get_single(&self, table: &Table, key: &KeySpec) -> Result<Outcome, Failure> {
+    async fn get_single(&self, table: &Share, key: &KeySpec) -> Result<Outcome, Failure> {
         let key = table.resolve_key(key, KeyPromise::AnyColumn)?;
-        let dialect = Dialect::Postgres(&table.sql);
-        let statement = select_by_key(dialect, &table.physical, &table.schema, &key, 1)?;
+        let statement = select_by_key(table.target(), &key, 1)?;
         let seen = self.seen(table, &statement).await;
         let mut seen = seen.map_err(unsupported_or_stale)?;
         Ok(Outcome::Row {
@@ -228,6 +214,20 @@ impl Reading<'_> {
             row: seen.rows.pop(),
         })
     }
+}
+
+/// The table, unless its changes are not in the stream.
+fn watchable(table: Share) -> Result<Share, CommandError> {
+    if let Some(why) = &table.refusal {
+        return Err(CommandError::UnsupportedTable(why.clone()));
+    }
+    if table.published != Published::Yes {
+        let name = table.schema.table();
+        // To describe it again brings it there.
+        let text = format!("the changes of table {name} are no longer told: subscribe again");
+        return Err(CommandError::TableChanged(text));
+    }
+    Ok(table)
 }
 
 /// The commands that only read.
@@ -302,7 +302,7 @@ fn orderable(schema: &Arc<TableSchema>) -> Arc<TableSchema> {
     ))
 }
 
-fn filter_of(table: &Table, filter: Option<&FilterSpec>) -> Result<Filter, CommandError> {
+fn filter_of(table: &Share, filter: Option<&FilterSpec>) -> Result<Filter, CommandError> {
     let Some(filter) = filter else {
         return Ok(Filter::everything());
     };

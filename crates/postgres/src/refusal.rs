@@ -2,7 +2,7 @@
 
 use tidegate_core::{ColumnType, TableSchema};
 
-use crate::catalog::{RawTable, TableKind};
+use crate::table::{RawTable, TableKind};
 
 /// The reason, in a sentence that says what to do where something can be done. `None` when there is
 /// none.
@@ -90,4 +90,46 @@ fn of_key(schema: &TableSchema, raw: &RawTable) -> Option<String> {
              FULL if the key is deferrable)"
         )
     })
+}
+
+/// The same for a table that tenants share: the stream has to say whose a row was before it was
+/// changed. `stored` and `raw` have the column that says it last.
+pub(crate) fn refusal_of_owner(stored: &TableSchema, raw: &RawTable) -> Option<String> {
+    let (table, column, raw_column) = (
+        stored.table(),
+        stored.columns().last()?,
+        raw.columns.last()?,
+    );
+    let (name, kind) = (&column.name, &column.kind);
+    if !kind.names_tenants() {
+        return Some(format!(
+            "table {table}: its column {name} has {kind}, which cannot say whose a row is: text, \
+             uuid and integers can"
+        ));
+    }
+    if raw_column.generated {
+        return Some(format!(
+            "table {table}: its column {name} is computed by the server, so the change stream does \
+             not say whose a row is"
+        ));
+    }
+    let number = raw_column.number;
+    let tells = |identity: &str| match identity {
+        "f" => true,
+        "d" => raw.key.contains(&number),
+        _ => false,
+    };
+    let by_index = raw.identity_key.as_deref().unwrap_or_default();
+    let own = tells(&raw.identity) || raw.identity == "i" && by_index.contains(&number);
+    let mut leaves = raw.leaf_identities.iter().flatten();
+    let of_leaves = leaves.all(|identity| tells(identity));
+    let what = match (own, of_leaves) {
+        (true, true) => return None,
+        (false, _) => "its replica identity does",
+        (true, false) => "the replica identities of its partitions do",
+    };
+    Some(format!(
+        "the change stream cannot tell whose row of table {table} was changed: {what} not hold \
+         column {name} (ALTER TABLE … REPLICA IDENTITY FULL, or a primary key that holds {name})"
+    ))
 }

@@ -3,13 +3,14 @@
 use std::pin::pin;
 
 use futures_util::TryStreamExt;
-use tidegate_core::{CommandError, QueryError, Row, TableSchema, Value};
-use tidegate_sql::{PostgresType, Statement};
+use tidegate_core::{QueryError, Row, Value};
+use tidegate_sql::Statement;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use crate::error::Failure;
-use crate::value::{Parameter, holds_nul, read_row};
+use crate::table::Share;
+use crate::value::{Parameter, holds_nul, read, read_row};
 
 /// Bytes of all rows of one read. Larger replies could not be passed on, and many of them at once
 /// would not fit in memory.
@@ -61,12 +62,15 @@ pub(crate) fn text_of(row: &Texts, column: usize) -> Option<&str> {
     row.try_get::<_, Option<&str>>(column).ok().flatten()
 }
 
-/// Reads a row whose columns from `first` on are the table's.
-pub(crate) fn row_of(
-    schema: &TableSchema,
-    own: &[PostgresType],
-    row: &Texts,
-    first: usize,
-) -> Result<Row, CommandError> {
-    read_row(schema, own, |at| text_of(row, first + at))
+/// Reads a row whose columns from `first` on are the table's, and sees that it is the tenant's.
+pub(crate) fn row_of(table: &Share, row: &Texts, first: usize) -> Result<Row, Failure> {
+    let own = &table.sql.columns;
+    if let Some(at) = table.tenant_column() {
+        let text = text_of(row, first + at);
+        let value = text.and_then(|text| read(own[at], text).ok());
+        if !table.scope().admits(&value.unwrap_or(Value::Null)) {
+            return Err(Failure::Foreign);
+        }
+    }
+    Ok(read_row(&table.schema, own, |at| text_of(row, first + at))?)
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use pgwire_replication::client::ReplicationEvent;
 use pgwire_replication::{Lsn as WireLsn, PgWireError, ReplicationClient};
-use tidegate_core::{Heartbeat, Lsn, Owner, Transaction, TransactionSnapshot, Xid};
+use tidegate_core::{Heartbeat, Lsn, Transaction, TransactionSnapshot, Xid};
 use tidegate_ports::{ChangeBatch, ChangeStream, PortError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::assemble::{Assembler, Committed, Step};
 use crate::beats::Beating;
-use crate::catalog::{Catalog, Shaped};
+use crate::catalog::{Catalog, Place, Shaped};
 use crate::connect::Alone;
 use crate::error::{Failure, WHAT, closing, port_error, rejected, replication_error};
 use crate::pgoutput::{Message, Relation};
@@ -315,23 +315,25 @@ impl Reader {
             if self.shapes.get(&oid) == Some(&shaped) {
                 continue;
             }
-            let catalog = &self.source.catalog;
-            let owner = catalog.tenancy.logical(&catalog.schema, &shaped.physical);
-            if let Some((Owner::Tenant(tenant), table)) = owner {
-                self.assembler.reset_next(tenant, table);
+            if let Some((owner, table)) = self.source.catalog.owner(&shaped.place) {
+                self.assembler.reset_next(owner, table);
             }
         }
     }
 
     async fn look_up(&mut self, relation: Relation) -> Result<(), PortError> {
         let catalog = &self.source.catalog;
-        let table = match relation.schema == catalog.schema {
-            true => {
+        let place = Place {
+            schema: relation.schema.clone(),
+            name: relation.name.clone(),
+        };
+        let table = match catalog.owner(&place) {
+            Some(_) => {
                 let client = &self.source.connection.client;
-                let found = catalog.look_up(client, &relation.name).await;
+                let found = catalog.look_up(client, &place).await;
                 found.map_err(port_error)?
             }
-            false => None,
+            None => None,
         };
         self.assembler.relation(relation, table);
         Ok(())

@@ -10,15 +10,19 @@ use tidegate_core::{
     TableName, TenantId, Value,
 };
 use tidegate_sql::{
-    Dialect, POSTGRES_NAME_BYTES_MAX, PostgresRows, PostgresTable, Statement, create_table, delete,
-    insert, quoted, select_by_key, update,
+    Dialect, POSTGRES_NAME_BYTES_MAX, PostgresRows, PostgresTable, Scope, Statement, create_table,
+    delete, insert, quoted, select_by_key, update,
 };
 
-use crate::catalog::{Catalog, Table, TableKind};
+use crate::catalog::{Catalog, Place};
 use crate::error::{Failure, rejected, stale_if_redefined};
 use crate::publication::ensure_publication;
 use crate::reads::WriteCommand;
 use crate::session::{Texts, execute, row_of, run, text_of};
+use crate::table::{Share, TableKind};
+
+/// Why no client creates a shared table: its columns and defaults would be everybody's.
+const NOT_ONES_OWN: &str = "tables are shared by all tenants here, so no tenant creates one";
 
 /// A connection, and what is known of the tables. To be driven to its end once begun, or the
 /// connection would go back in the middle of a transaction.
@@ -65,14 +69,14 @@ impl Writing {
         self.write(&fresh, command).await
     }
 
-    async fn write(&self, table: &Table, command: &WriteCommand) -> Result<Reply, Failure> {
+    async fn write(&self, table: &Share, command: &WriteCommand) -> Result<Reply, Failure> {
         writable(table)?;
-        let (physical, schema) = (&table.physical, &table.schema);
-        let dialect = Dialect::Postgres(&table.sql);
+        let target = table.target();
         match command {
             WriteCommand::Add(_, values) => {
                 let values = typed(table, values)?;
-                let statement = insert(dialect, physical, schema, &values)?;
+                ownable(table)?;
+                let statement = insert(target, &values)?;
                 self.rows_written(table, &statement, &values).await
             }
             WriteCommand::Update(_, key, values) => {
@@ -82,12 +86,12 @@ impl Writing {
                     return Err(CommandError::BadCommand(text.to_owned()).into());
                 }
                 let values = typed(table, values)?;
-                let statement = update(dialect, physical, schema, &key, &values)?;
+                let statement = update(target, &key, &values)?;
                 self.rows_written(table, &statement, &values).await
             }
             WriteCommand::Delete(_, key) => {
                 let key = table.resolve_key(key, KeyPromise::OneRow(&table.uniques))?;
-                let statement = delete(dialect, physical, schema, &key)?;
+                let statement = delete(target, &key)?;
                 let deleted = execute(&self.client, &statement).await;
                 let deleted = deleted.map_err(stale_if_redefined)? > 0;
                 self.reply(Outcome::Bool(deleted), deleted).await
@@ -118,11 +122,10 @@ impl Writing {
     /// Runs a statement that returns what it wrote.
     async fn rows_written(
         &self,
-        table: &Table,
+        table: &Share,
         statement: &Statement,
         values: &[(usize, Value)],
     ) -> Result<Reply, Failure> {
-        let (schema, own) = (&table.schema, &table.sql.columns);
         // In a transaction of its own, so that what does not fit can be undone.
         let begin = async { Ok(self.client.batch_execute("BEGIN").await?) };
         // The statement ends in what it returns; the shape is one more of these.
@@ -133,13 +136,14 @@ impl Writing {
         };
         let work = async {
             let ((), written) = tokio::try_join!(begin, write)?;
-            let shape_at = own.len();
+            let shape_at = table.columns.len();
             let is_stale = |row: &Texts| text_of(row, shape_at) != Some(&table.shape);
             if written.iter().any(is_stale) {
                 return Err(Failure::Stale);
             }
-            let rows = written.iter().map(|row| row_of(schema, own, row, 0));
-            let rows = rows.collect::<Result<Vec<_>, _>>()?;
+            let rows = written.iter().map(|row| row_of(table, row, 0));
+            let rows = rows.collect::<Result<Vec<_>, _>>();
+            let rows = rows.map_err(|failure| given_away(table, failure))?;
             for row in &rows {
                 for (column, value) in values {
                     kept(table, *column, value, &row[*column])?;
@@ -157,13 +161,13 @@ impl Writing {
         };
         self.client.batch_execute("COMMIT").await?;
         let changed = !rows.is_empty();
-        let schema = Arc::clone(schema);
+        let schema = Arc::clone(&table.schema);
         self.reply(Outcome::Rows { schema, rows }, changed).await
     }
 
     /// The rows as they are after triggers, which may have changed them once more.
-    async fn read_back(&self, table: &Table, written: Vec<Row>) -> Result<Vec<Row>, Failure> {
-        let (schema, own) = (&table.schema, &table.sql.columns);
+    async fn read_back(&self, table: &Share, written: Vec<Row>) -> Result<Vec<Row>, Failure> {
+        let schema = &table.schema;
         if !table.has_triggers || schema.key().is_empty() {
             return Ok(written);
         }
@@ -171,10 +175,9 @@ impl Writing {
         for row in &written {
             let columns = schema.key().iter().copied();
             let key: Vec<(usize, Value)> = columns.zip(schema.key_of(row)).collect();
-            let dialect = Dialect::Postgres(&table.sql);
-            let statement = select_by_key(dialect, &table.physical, schema, &key, 1)?;
+            let statement = select_by_key(table.target(), &key, 1)?;
             for row in run(&self.client, &statement.text, &statement.parameters).await? {
-                found.push(row_of(schema, own, &row, 0)?);
+                found.push(row_of(table, &row, 0)?);
             }
         }
         Ok(found)
@@ -188,57 +191,64 @@ impl Writing {
     ) -> Result<Reply, Failure> {
         let bad = CommandError::BadCommand;
         let catalog = &self.catalog;
-        let physical = catalog.tenancy.physical(tenant, name);
-        let physical = physical.map_err(|why| bad(why.to_string()))?;
+        if catalog.tenancy.column().is_some() {
+            return Err(bad(NOT_ONES_OWN.to_owned()).into());
+        }
+        let place = catalog.place(tenant, name);
+        let place = place.map_err(|why| bad(why.to_string()))?;
+        let physical = &place.name;
         if physical.len() > POSTGRES_NAME_BYTES_MAX {
             let text =
                 format!("the table name {physical} is longer than {POSTGRES_NAME_BYTES_MAX} bytes");
             return Err(bad(text).into());
         }
-        if catalog.look_up(&self.client, &physical).await?.is_some() {
+        if catalog.look_up(&self.client, &place).await?.is_some() {
             return Err(CommandError::Constraint(format!("table {name} exists already")).into());
         }
-        let place = PostgresTable {
-            schema: catalog.schema.clone(),
+        let to_be = PostgresTable {
+            schema: place.schema.clone(),
             rows: PostgresRows::Own,
             columns: Vec::new(),
         };
-        let mut all =
-            create_table(Dialect::Postgres(&place), &physical, definition).map_err(bad)?;
+        let mut all = create_table(Dialect::Postgres(&to_be), physical, definition).map_err(bad)?;
         let has_key = |column: &tidegate_core::ColumnDefinition| {
             column.constraints.iter().any(|name| name == "primaryKey")
         };
         // Nobody can have written to it before it is in the stream.
         if definition.columns.iter().any(has_key) {
             ensure_publication(&self.client, &catalog.publication).await?;
-            let (publication, schema) = (quoted(&catalog.publication), quoted(&catalog.schema));
-            let table = quoted(&physical);
+            let (publication, schema) = (quoted(&catalog.publication), quoted(&place.schema));
+            let table = quoted(physical);
             all.push(format!(
                 "ALTER PUBLICATION {publication} ADD TABLE {schema}.{table}"
             ));
         }
         // Sent as one, they are one transaction, which ends with them whatever happens.
         let created = self.client.batch_execute(&all.join("; ")).await;
-        created.map_err(|error| not_created(name, &physical, error))?;
+        created.map_err(|error| not_created(name, &place, error))?;
         self.reply(Outcome::Bool(true), true).await
     }
 }
 
-fn not_created(name: &TableName, physical: &str, error: tokio_postgres::Error) -> Failure {
+fn not_created(name: &TableName, place: &Place, error: tokio_postgres::Error) -> Failure {
     use tokio_postgres::error::SqlState;
     match error.as_db_error() {
         Some(cause) if *cause.code() == SqlState::DUPLICATE_TABLE => {
             CommandError::Constraint(format!("table {name} exists already")).into()
         }
+        Some(cause) if *cause.code() == SqlState::INVALID_SCHEMA_NAME => {
+            let text = format!("the tenant has no schema {} yet", place.schema);
+            CommandError::BadCommand(text).into()
+        }
         Some(cause) if cause.code().code().starts_with("42") => {
-            let text = cause.message().replace(physical, name.as_str());
+            let text = cause.message().replace(&place.name, name.as_str());
             CommandError::BadCommand(format!("the table cannot be created: {text}")).into()
         }
         _ => error.into(),
     }
 }
 
-fn writable(table: &Table) -> Result<(), CommandError> {
+fn writable(table: &Share) -> Result<(), CommandError> {
     let what = match table.kind {
         TableKind::Table | TableKind::Partitioned => return Ok(()),
         TableKind::View => "view",
@@ -250,8 +260,34 @@ fn writable(table: &Table) -> Result<(), CommandError> {
     Err(CommandError::UnsupportedTable(text))
 }
 
+/// Whether the tenant can have rows in the table.
+fn ownable(table: &Share) -> Result<(), CommandError> {
+    match table.scope() {
+        Scope::Table | Scope::Rows(_) => Ok(()),
+        Scope::Nothing => {
+            let text = format!(
+                "table {} holds no rows of this tenant",
+                table.schema.table()
+            );
+            Err(CommandError::Constraint(text))
+        }
+    }
+}
+
+/// A row that was written and is another tenant's was made that by a trigger.
+fn given_away(table: &Share, failure: Failure) -> Failure {
+    match failure {
+        Failure::Foreign => {
+            let name = table.schema.table();
+            let text = format!("a trigger of table {name} would make the row another tenant's");
+            CommandError::Constraint(text).into()
+        }
+        other => other,
+    }
+}
+
 /// Columns by index, values by the columns' types.
-fn typed(table: &Table, values: &[(String, Literal)]) -> Result<Vec<(usize, Value)>, CommandError> {
+fn typed(table: &Share, values: &[(String, Literal)]) -> Result<Vec<(usize, Value)>, CommandError> {
     let mut typed: Vec<(usize, Value)> = Vec::with_capacity(values.len());
     for (name, literal) in values {
         let column = table.schema.named_column(name)?;
@@ -273,7 +309,7 @@ fn typed(table: &Table, values: &[(String, Literal)]) -> Result<Vec<(usize, Valu
 
 /// A `numeric(10, 2)` rounds what it is given, silently. Then the write is refused rather than
 /// changed. What a trigger made of a value is the trigger's affair.
-fn kept(table: &Table, column: usize, given: &Value, stored: &Value) -> Result<(), CommandError> {
+fn kept(table: &Share, column: usize, given: &Value, stored: &Value) -> Result<(), CommandError> {
     let (Value::Numeric(_), Value::Numeric(_)) = (given, stored) else {
         return Ok(());
     };

@@ -139,7 +139,13 @@ impl Config {
     pub(crate) fn of(settings: &Settings) -> Result<Self, ConfigError> {
         let listen = settings.address(Key::Listen)?;
         let auth = auth(settings, listen)?;
-        let tenancies = [("prefix", Tenancy::Prefix), ("single", Tenancy::Single)];
+        let tenant_column = settings.required_text(Key::TenantColumn)?;
+        let tenancies = [
+            ("prefix", Tenancy::Prefix),
+            ("schema", Tenancy::Schema),
+            ("column", Tenancy::Column(tenant_column.as_str().into())),
+            ("single", Tenancy::Single),
+        ];
         let tenancy = settings.choice(Key::Tenancy, &tenancies)?;
         settings.choice(Key::Pages, &[("processor", ())])?;
         let config = Self {

@@ -1,10 +1,10 @@
 //! Aggregates that Postgres computes.
 
-use tidegate_core::{Filter, QueryError, TableSchema};
+use tidegate_core::{Filter, QueryError};
 
 use crate::Statement;
-use crate::dialect::Dialect;
 use crate::postgres::{PostgresTable, PostgresType};
+use crate::target::Target;
 use crate::writer::Writer;
 
 /// What to compute of a column's values.
@@ -20,24 +20,24 @@ pub enum Aggregate {
     Maximum,
 }
 
-/// The count of the rows that match and these aggregates of them, each as text.
+/// The count of the rows that match and these aggregates of them, each as text. `table` is the
+/// target's.
 ///
 /// # Errors
 /// `BadFilter` when it holds more values than a statement can.
 pub fn aggregate(
     table: &PostgresTable,
-    name: &str,
-    schema: &TableSchema,
+    target: Target<'_>,
     wanted: &[(Aggregate, usize)],
     filter: &Filter,
 ) -> Result<Statement, QueryError> {
-    let mut writer = Writer::new(Dialect::Postgres(table), schema);
+    let mut writer = Writer::new(target);
     writer.push("SELECT count(*)::text");
     for (aggregate, column) in wanted {
         writer.push(", ");
         writer.aggregate(*aggregate, *column, table.columns[*column]);
     }
-    writer.read_filtered(name, filter);
+    writer.read_filtered(filter);
     writer.finish()
 }
 

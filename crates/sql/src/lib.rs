@@ -19,14 +19,16 @@ mod keyset;
 mod postgres;
 mod select;
 mod special;
+mod target;
 mod write;
 mod writer;
 
 pub use aggregate::{Aggregate, aggregate};
 pub use create::{POSTGRES_NAME_BYTES_MAX, create_table};
 pub use dialect::Dialect;
-pub use postgres::{PostgresRows, PostgresTable, PostgresType};
+pub use postgres::{PostgresRows, PostgresTable, PostgresType, is_printed_uuid};
 pub use select::{Window, count, select, select_by_key, select_columns};
+pub use target::{Scope, Target};
 pub use write::{delete, insert, update};
 pub use writer::quoted;
 

@@ -118,7 +118,8 @@ pub struct PostgresTable {
 
 /// Whether text is a UUID just as Postgres prints it. Any other text equals none, whatever Postgres
 /// would take it for, since the engine compares what is printed.
-pub(crate) fn is_printed_uuid(text: &str) -> bool {
+#[must_use]
+pub fn is_printed_uuid(text: &str) -> bool {
     let is_right = |(at, byte): (usize, u8)| match at {
         8 | 13 | 18 | 23 => byte == b'-',
         _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),

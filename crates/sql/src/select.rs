@@ -1,9 +1,9 @@
 //! Reading rows.
 
-use tidegate_core::{Comparison, Filter, Query, QueryError, TableSchema, Value};
+use tidegate_core::{Comparison, Filter, Query, QueryError, Value};
 
 use crate::Statement;
-use crate::dialect::Dialect;
+use crate::target::Target;
 use crate::writer::Writer;
 
 /// Which part of a query's rows to read.
@@ -20,24 +20,13 @@ pub struct Window {
 ///
 /// # Errors
 /// `BadFilter` when it holds more values than a statement can.
-pub fn select(
-    dialect: Dialect<'_>,
-    table: &str,
-    query: &Query,
-    window: Window,
-) -> Result<Statement, QueryError> {
-    let mut writer = Writer::new(dialect, query.schema());
+pub fn select(target: Target<'_>, query: &Query, window: Window) -> Result<Statement, QueryError> {
+    let mut writer = Writer::new(target);
     writer.push("SELECT ");
     writer.all_columns();
-    writer.push(" FROM ");
-    writer.table(table);
-    let everything = query.filter().is_everything();
-    if !everything {
-        writer.push(" WHERE ");
-        writer.filter(query.filter());
-    }
+    writer.read_filtered(query.filter());
     if let Some(keyset) = query.keyset() {
-        writer.push(if everything { " WHERE " } else { " AND " });
+        writer.condition();
         writer.keyset(query.order(), keyset);
     }
     writer.order(query.order());
@@ -61,16 +50,14 @@ fn bounded(writer: &mut Writer<'_>, count: u64) {
 /// # Errors
 /// `BadFilter` when it holds more values than a statement can.
 pub fn select_columns(
-    dialect: Dialect<'_>,
-    table: &str,
-    schema: &TableSchema,
+    target: Target<'_>,
     columns: &[usize],
     filter: &Filter,
 ) -> Result<Statement, QueryError> {
-    let mut writer = Writer::new(dialect, schema);
+    let mut writer = Writer::new(target);
     writer.push("SELECT ");
     writer.columns(columns.iter().copied());
-    writer.read_filtered(table, filter);
+    writer.read_filtered(filter);
     writer.finish()
 }
 
@@ -78,15 +65,10 @@ pub fn select_columns(
 ///
 /// # Errors
 /// `BadFilter` when it holds more values than a statement can.
-pub fn count(
-    dialect: Dialect<'_>,
-    table: &str,
-    schema: &TableSchema,
-    filter: &Filter,
-) -> Result<Statement, QueryError> {
-    let mut writer = Writer::new(dialect, schema);
+pub fn count(target: Target<'_>, filter: &Filter) -> Result<Statement, QueryError> {
+    let mut writer = Writer::new(target);
     writer.push("SELECT count(*)");
-    writer.read_filtered(table, filter);
+    writer.read_filtered(filter);
     writer.finish()
 }
 
@@ -95,19 +77,17 @@ pub fn count(
 /// # Errors
 /// `BadFilter` when it holds more values than a statement can.
 pub fn select_by_key(
-    dialect: Dialect<'_>,
-    table: &str,
-    schema: &TableSchema,
+    target: Target<'_>,
     key: &[(usize, Value)],
     limit: u64,
 ) -> Result<Statement, QueryError> {
-    let mut writer = Writer::new(dialect, schema);
+    let mut writer = Writer::new(target);
     writer.push("SELECT ");
     writer.all_columns();
     writer.push(" FROM ");
-    writer.table(table);
+    writer.table();
     writer.where_key(key);
-    for (at, column) in schema.key().iter().enumerate() {
+    for (at, column) in target.schema.key().iter().enumerate() {
         writer.push(if at == 0 { " ORDER BY " } else { ", " });
         writer.ordering_column(*column);
     }
@@ -117,18 +97,20 @@ pub fn select_by_key(
 }
 
 impl Writer<'_> {
-    pub(crate) fn read_filtered(&mut self, table: &str, filter: &Filter) {
+    pub(crate) fn read_filtered(&mut self, filter: &Filter) {
         self.push(" FROM ");
-        self.table(table);
+        self.table();
+        self.scope();
         if !filter.is_everything() {
-            self.push(" WHERE ");
+            self.condition();
             self.filter(filter);
         }
     }
 
     pub(crate) fn where_key(&mut self, key: &[(usize, Value)]) {
-        for (at, (column, value)) in key.iter().enumerate() {
-            self.push(if at == 0 { " WHERE " } else { " AND " });
+        self.scope();
+        for (column, value) in key {
+            self.condition();
             self.comparison(*column, Comparison::Equal, value);
         }
     }

@@ -26,6 +26,15 @@ fn schema() -> Arc<TableSchema> {
     Arc::new(TableSchema::new(table, columns, vec![0]))
 }
 
+fn sqlite<'a>(name: &'a str, schema: &'a TableSchema) -> Target<'a> {
+    Target {
+        dialect: Dialect::Sqlite,
+        name,
+        schema,
+        scope: &Scope::Table,
+    }
+}
+
 fn order(column: &str, sort: Sort) -> OrderSpec {
     OrderSpec {
         column: column.to_owned(),
@@ -47,7 +56,9 @@ fn check(spec: &QuerySpec, after_from: &str, parameters: usize) {
         limit: 5,
         offset: 0,
     };
-    let statement = select(Dialect::Sqlite, "x\"y", &query, window).expect("not too large");
+    let schema = schema();
+    let target = sqlite("x\"y", &schema);
+    let statement = select(target, &query, window).expect("not too large");
     let expected = format!("SELECT \"id\", \"a\"\"b\", \"at\" FROM \"x\"\"y\"{after_from}");
     assert_eq!(statement.text, expected);
     assert_eq!(statement.parameters.len(), parameters);
@@ -128,7 +139,7 @@ fn large_filters() {
             ..QuerySpec::default()
         };
         let query = Query::from_spec(&spec, &schema(), LimitRule::READ).expect("a query");
-        count(Dialect::Sqlite, "t", query.schema(), query.filter())
+        count(sqlite("t", query.schema()), query.filter())
     };
     let text = filter(FilterSpec::Group(Group::Or, members(900)))
         .expect("not too large")
@@ -157,13 +168,13 @@ fn large_filters() {
 fn writes() {
     let schema = schema();
     let (id, text) = ((0, Value::Int(1)), (1, Value::text("'; --")));
-    let statement = update(Dialect::Sqlite, "t", &schema, &[id], &[text]).expect("not too large");
+    let statement = update(sqlite("t", &schema), &[id], &[text]).expect("not too large");
     assert_eq!(
         statement.text,
         "UPDATE \"t\" SET \"a\"\"b\" = ?1 WHERE \"id\" = ?2 RETURNING \"id\", \"a\"\"b\", \"at\""
     );
     assert_eq!(statement.parameters, [Value::text("'; --"), Value::Int(1)]);
-    let statement = insert(Dialect::Sqlite, "t", &schema, &[]).expect("not too large");
+    let statement = insert(sqlite("t", &schema), &[]).expect("not too large");
     assert!(
         statement
             .text
@@ -191,7 +202,11 @@ fn check_postgres(spec: &QuerySpec, own: PostgresType, after_from: &str) {
     };
     let mut table = postgres();
     table.columns[1] = own;
-    let statement = select(Dialect::Postgres(&table), "x", &query, window).expect("small");
+    let target = Target {
+        dialect: Dialect::Postgres(&table),
+        ..sqlite("x", query.schema())
+    };
+    let statement = select(target, &query, window).expect("small");
     let expected = format!(
         "SELECT t.\"id\"::text, t.\"a\"\"b\"::text, t.\"at\"::text \
          FROM ONLY \"public\".\"x\" AS t{after_from}"
@@ -242,15 +257,102 @@ fn postgres_reads() {
 #[test]
 fn postgres_writes() {
     let (schema, table) = (schema(), postgres());
-    let dialect = Dialect::Postgres(&table);
+    let target = Target {
+        dialect: Dialect::Postgres(&table),
+        ..sqlite("x", &schema)
+    };
     let (id, text) = ((0, Value::Int(1)), (1, Value::text("x")));
-    let statement = update(dialect, "x", &schema, &[id], std::slice::from_ref(&text));
+    let statement = update(target, &[id], std::slice::from_ref(&text));
     assert_eq!(
         statement.expect("small").text,
         "UPDATE ONLY \"public\".\"x\" AS t SET \"a\"\"b\" = $1 WHERE t.\"id\" = $2::bigint \
          RETURNING t.\"id\"::text, t.\"a\"\"b\"::text, t.\"at\"::text"
     );
-    let statement = insert(dialect, "x", &schema, &[text]).expect("small");
+    let statement = insert(target, &[text]).expect("small");
     let start = "INSERT INTO \"public\".\"x\" AS t (\"a\"\"b\") VALUES ($1) RETURNING ";
     assert!(statement.text.starts_with(start), "{}", statement.text);
+}
+
+/// Queries know of `id` and `at`; whose a row is stands behind them.
+fn shared() -> (Arc<TableSchema>, TableSchema) {
+    let schema = schema();
+    let column = |at: usize| schema.columns()[at].clone();
+    let table = || schema.table().clone();
+    let known = TableSchema::new(table(), vec![column(0), column(2)], vec![0]);
+    let stored = TableSchema::new(table(), vec![column(0), column(2), column(1)], vec![0]);
+    (Arc::new(known), stored)
+}
+
+/// The condition that a row is the tenant's, or that there is none.
+fn owned(target: Target<'_>, parameter: &str) -> String {
+    match (target.scope, target.dialect) {
+        (Scope::Nothing, Dialect::Sqlite) => "0".to_owned(),
+        (Scope::Nothing, Dialect::Postgres(_)) => "false".to_owned(),
+        (_, Dialect::Sqlite) => format!("\"a\"\"b\" COLLATE BINARY = ?{parameter}"),
+        (_, Dialect::Postgres(_)) => format!(
+            "(t.\"a\"\"b\" IN (${parameter}::text) \
+             AND t.\"a\"\"b\" COLLATE \"C\" = ${parameter}::text)"
+        ),
+    }
+}
+
+/// Every statement on a shared table names the tenant, as its first condition and whatever else is
+/// asked; a row that is added gets it; and a tenant that can have no rows finds none.
+#[test]
+fn shared_tables() {
+    let (known, stored) = shared();
+    let over_one = test("id", Operator::GreaterThan, Literal::Number("1".to_owned()));
+    let spec = QuerySpec {
+        filter: Some(over_one),
+        keyset: vec![from("id", Literal::Number("7".to_owned()))],
+        ..QuerySpec::default()
+    };
+    let query = Query::from_spec(&spec, &known, LimitRule::READ).expect("a query");
+    let everything = tidegate_core::Filter::everything();
+    let window = Window {
+        limit: 5,
+        offset: 0,
+    };
+    let mut table = postgres();
+    table.columns = vec![
+        PostgresType::BigInt,
+        PostgresType::Timestamptz,
+        PostgresType::Text,
+    ];
+    let acme = Value::text("acme");
+    let (key, values) = ([(0, Value::Int(7))], [(1, Value::Timestamp(9))]);
+    for scope in [&Scope::Rows(acme.clone()), &Scope::Nothing] {
+        for dialect in [Dialect::Sqlite, Dialect::Postgres(&table)] {
+            let target = Target {
+                dialect,
+                scope,
+                ..sqlite("t", &stored)
+            };
+            for statement in [
+                select(target, &query, window),
+                select_by_key(target, &key, 1),
+                select_columns(target, &[0], query.filter()),
+                count(target, query.filter()),
+                count(target, &everything),
+                delete(target, &key),
+                aggregate(&table, target, &[(Aggregate::Sum, 0)], query.filter()),
+            ] {
+                let Statement { text, parameters } = statement.expect("small");
+                let (_, conditions) = text.split_once(" WHERE ").expect("there is a condition");
+                assert!(conditions.starts_with(&owned(target, "1")), "{text}");
+                let is_named = parameters.first() == Some(&acme);
+                assert_eq!(is_named, *scope != Scope::Nothing, "{text}");
+            }
+            let text = update(target, &key, &values).expect("small").text;
+            let condition = format!(" WHERE {} AND ", owned(target, "2"));
+            assert!(text.contains(&condition), "{text}");
+        }
+    }
+    let target = Target {
+        scope: &Scope::Rows(acme.clone()),
+        ..sqlite("t", &stored)
+    };
+    let Statement { text, parameters } = insert(target, &[]).expect("small");
+    assert!(text.starts_with("INSERT INTO \"t\" (\"a\"\"b\") VALUES (?1)"));
+    assert_eq!(parameters, [acme]);
 }

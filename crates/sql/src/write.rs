@@ -1,24 +1,21 @@
 //! Writing rows. Each statement returns all columns of the rows it wrote, as they were written.
 
-use tidegate_core::{QueryError, TableSchema, Value};
+use tidegate_core::{QueryError, Value};
 
 use crate::Statement;
-use crate::dialect::Dialect;
+use crate::target::Target;
 use crate::writer::Writer;
 
-/// Adds one row with these values; the rest takes its defaults.
+/// Adds one row with these values, as the tenant's; the rest takes its defaults. There is no such
+/// statement for [`Scope::Nothing`](crate::Scope::Nothing): the caller refuses.
 ///
 /// # Errors
 /// `BadFilter` when it holds more values than a statement can.
-pub fn insert(
-    dialect: Dialect<'_>,
-    table: &str,
-    schema: &TableSchema,
-    values: &[(usize, Value)],
-) -> Result<Statement, QueryError> {
-    let mut writer = Writer::new(dialect, schema);
+pub fn insert(target: Target<'_>, values: &[(usize, Value)]) -> Result<Statement, QueryError> {
+    let mut writer = Writer::new(target);
     writer.push("INSERT INTO ");
-    writer.table_to_fill(table);
+    writer.table_to_fill();
+    let values = writer.owned(values);
     if values.is_empty() {
         writer.push(" DEFAULT VALUES");
     } else {
@@ -34,7 +31,7 @@ pub fn insert(
             if at > 0 {
                 writer.push(", ");
             }
-            let parameter = writer.bind(value.clone());
+            let parameter = writer.bind((*value).clone());
             writer.parameter(parameter);
         }
         writer.push(")");
@@ -47,15 +44,13 @@ pub fn insert(
 /// # Errors
 /// `BadFilter` when it holds more values than a statement can.
 pub fn update(
-    dialect: Dialect<'_>,
-    table: &str,
-    schema: &TableSchema,
+    target: Target<'_>,
     key: &[(usize, Value)],
     values: &[(usize, Value)],
 ) -> Result<Statement, QueryError> {
-    let mut writer = Writer::new(dialect, schema);
+    let mut writer = Writer::new(target);
     writer.push("UPDATE ");
-    writer.table(table);
+    writer.table();
     for (at, (column, value)) in values.iter().enumerate() {
         writer.push(if at == 0 { " SET " } else { ", " });
         writer.column_name(*column);
@@ -71,15 +66,10 @@ pub fn update(
 ///
 /// # Errors
 /// `BadFilter` when it holds more values than a statement can.
-pub fn delete(
-    dialect: Dialect<'_>,
-    table: &str,
-    schema: &TableSchema,
-    key: &[(usize, Value)],
-) -> Result<Statement, QueryError> {
-    let mut writer = Writer::new(dialect, schema);
+pub fn delete(target: Target<'_>, key: &[(usize, Value)]) -> Result<Statement, QueryError> {
+    let mut writer = Writer::new(target);
     writer.push("DELETE FROM ");
-    writer.table(table);
+    writer.table();
     writer.where_key(key);
     writer.finish()
 }

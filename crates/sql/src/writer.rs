@@ -5,6 +5,7 @@ use tidegate_core::{ColumnType, Comparison, QueryError, TableSchema, Value};
 use crate::dialect::{Comparand, Dialect};
 use crate::keyset::comparison_text;
 use crate::postgres::{PostgresRows, PostgresType};
+use crate::target::{Scope, Target};
 use crate::{PARAMETERS_MAX, Statement};
 
 /// A name as SQL: in double quotes, its own doubled.
@@ -33,19 +34,31 @@ pub(crate) struct Parameter(usize);
 pub(crate) struct Writer<'a> {
     pub(crate) dialect: Dialect<'a>,
     pub(crate) schema: &'a TableSchema,
+    pub(crate) scope: &'a Scope,
+    name: &'a str,
     text: String,
     parameters: Vec<Value>,
+    has_conditions: bool,
 }
 
 impl<'a> Writer<'a> {
-    pub(crate) fn new(dialect: Dialect<'a>, schema: &'a TableSchema) -> Self {
+    pub(crate) fn new(target: Target<'a>) -> Self {
         let (text, parameters) = (String::with_capacity(256), Vec::new());
         Self {
-            dialect,
-            schema,
+            dialect: target.dialect,
+            schema: target.schema,
+            scope: target.scope,
+            name: target.name,
             text,
             parameters,
+            has_conditions: false,
         }
+    }
+
+    /// Begins the next of the conditions that all have to hold.
+    pub(crate) fn condition(&mut self) {
+        let is_first = !std::mem::replace(&mut self.has_conditions, true);
+        self.push(if is_first { " WHERE " } else { " AND " });
     }
 
     pub(crate) fn push(&mut self, sql: &str) {
@@ -57,20 +70,21 @@ impl<'a> Writer<'a> {
     }
 
     /// The table, as what is read from or written to.
-    pub(crate) fn table(&mut self, name: &str) {
+    pub(crate) fn table(&mut self) {
         match self.dialect {
-            Dialect::Sqlite => self.name(name),
+            Dialect::Sqlite => self.name(self.name),
             Dialect::Postgres(table) => {
                 if table.rows == PostgresRows::Own {
                     self.push("ONLY ");
                 }
-                self.table_to_fill(name);
+                self.table_to_fill();
             }
         }
     }
 
     /// The table, as what rows are added to.
-    pub(crate) fn table_to_fill(&mut self, name: &str) {
+    pub(crate) fn table_to_fill(&mut self) {
+        let name = self.name;
         match self.dialect {
             Dialect::Sqlite => self.name(name),
             Dialect::Postgres(table) => {

@@ -4,9 +4,9 @@ use std::cmp::Ordering;
 
 use rusqlite::{Connection, params_from_iter};
 use tidegate_core::{Aggregates, Aggregation, ColumnType, CommandError, Filter, Numeric, Value};
-use tidegate_sql::{Dialect, count, select_columns};
+use tidegate_sql::{count, select_columns};
 
-use crate::catalog::Table;
+use crate::catalog::Share;
 use crate::cell::{Place, Stored, read};
 use crate::decimal::Sum;
 use crate::error::Failure;
@@ -17,7 +17,7 @@ const AGGREGATES_MAX: usize = 1_000;
 /// Computes what was asked for over the rows that match.
 pub(crate) fn aggregate(
     connection: &Connection,
-    table: &Table,
+    table: &Share<'_>,
     wanted: &Aggregation,
     filter: &Filter,
 ) -> Result<Aggregates, Failure> {
@@ -69,13 +69,13 @@ enum Need {
 
 /// The columns that aggregates are computed of, each read once.
 struct Columns<'a> {
-    table: &'a Table,
+    table: &'a Share<'a>,
     columns: Vec<usize>,
     folds: Vec<Fold>,
 }
 
 impl<'a> Columns<'a> {
-    fn new(table: &'a Table) -> Self {
+    fn new(table: &'a Share<'a>) -> Self {
         let (columns, folds) = (Vec::new(), Vec::new());
         Self {
             table,
@@ -115,14 +115,14 @@ impl<'a> Columns<'a> {
 
     /// Reads all rows that match and gives their count.
     fn fold(&mut self, connection: &Connection, filter: &Filter) -> Result<u64, Failure> {
-        let (physical, schema) = (&self.table.physical, &self.table.schema);
+        let (target, schema) = (self.table.target(), &self.table.schema);
         if self.columns.is_empty() {
-            let statement = count(Dialect::Sqlite, physical, schema, filter)?;
+            let statement = count(target, filter)?;
             let parameters = params_from_iter(statement.parameters.iter().map(Stored));
             let mut prepared = connection.prepare_cached(&statement.text)?;
             return Ok(prepared.query_row(parameters, |row| row.get(0))?);
         }
-        let statement = select_columns(Dialect::Sqlite, physical, schema, &self.columns, filter)?;
+        let statement = select_columns(target, &self.columns, filter)?;
         let mut prepared = connection.prepare_cached(&statement.text)?;
         let mut rows = prepared.query(params_from_iter(statement.parameters.iter().map(Stored)))?;
         let mut count = 0;

@@ -18,6 +18,11 @@
 //! switched off, SQLite then takes it for a string and lets the column go. Rows that are logged
 //! like this, before the triggers are made anew, are never read as rows: see `relay`.
 //!
+//! Where tenants share a table, the column that says whose a row is counts as the last one of the
+//! key: what is logged of a key is logged of one tenant's row with that key. So a row that goes
+//! from one tenant to another is gone for the one and there for the other, and a row whose tenant
+//! is NULL is never found there.
+//!
 //! Inside a trigger no `OR …` clause may be relied on: the clause of the statement that fired it
 //! wins.
 
@@ -84,7 +89,7 @@ pub(crate) struct Trigger {
 pub(crate) fn shape(table: &Table) -> String {
     format!(
         "{:?} {:?} {:?} {:?}",
-        table.schema, table.columns, table.uniques, table.free_rowid
+        table.stored, table.columns, table.uniques, table.free_rowid
     )
 }
 
@@ -119,7 +124,7 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(table: &'a Table, source: i64) -> Self {
-        let columns = table.schema.columns().iter();
+        let columns = table.stored.columns().iter();
         let mut uniques = table.uniques.clone();
         // A rowid that is not the key can be given too, and then replaces like a unique column.
         uniques.extend(table.free_rowid.map(|rowid| UniqueIndex {
@@ -134,7 +139,7 @@ impl<'a> Builder<'a> {
             source,
             name: quoted(&table.physical),
             columns: columns.map(|column| column.name.to_string()).collect(),
-            key: table.schema.key(),
+            key: table.stored.key(),
             uniques,
         }
     }
@@ -207,7 +212,9 @@ impl<'a> Builder<'a> {
         let nullable = self
             .key
             .iter()
-            .filter(|at| self.table.columns[**at].may_be_null);
+            .filter(|at| self.table.columns[**at].may_be_null)
+            // A row without a tenant is nobody's, and its key is as good as any.
+            .filter(|at| self.table.tenant_column() != Some(**at));
         let nulls = nullable.map(|at| format!("NEW.{} IS NULL", quoted(&self.columns[*at])));
         let nulls: Vec<String> = nulls.collect();
         (!nulls.is_empty()).then(|| {
@@ -226,6 +233,10 @@ impl<'a> Builder<'a> {
             match &self.table.columns[*at].key_collation {
                 Some(collation) if !collation.eq_ignore_ascii_case("BINARY") => {
                     format!("{name} = {value} AND {name} = {value} COLLATE BINARY")
+                }
+                // Tenants differ by their bytes, whatever the column's own collation is.
+                None if self.table.tenant_column() == Some(*at) => {
+                    format!("{name} = {value} COLLATE BINARY")
                 }
                 Some(_) | None => format!("{name} = {value}"),
             }

@@ -1,13 +1,15 @@
 //! What tables the file has, as of one version of its schema.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use rusqlite::Connection;
 use tidegate_core::{
-    Column, ColumnType, CommandError, KeyPromise, KeySpec, Owner, TableInfo, TableName,
+    Column, ColumnType, CommandError, KeyPromise, KeySpec, Numeric, Owner, TableInfo, TableName,
     TableSchema, Tenancy, TenantId, Value,
 };
+use tidegate_sql::{Dialect, Scope, Target};
 
 use crate::declared::column_type;
 use crate::error::Failure;
@@ -38,17 +40,22 @@ pub(crate) struct Catalog {
 /// One shape of one table, as the log refers to it.
 #[derive(Debug)]
 pub(crate) struct Source {
-    pub(crate) tenant: TenantId,
+    pub(crate) owner: Owner,
     pub(crate) schema: Arc<TableSchema>,
+    pub(crate) stored: Arc<TableSchema>,
 }
 
 /// A table or view.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
     pub(crate) physical: String,
-    pub(crate) tenant: TenantId,
+    pub(crate) owner: Owner,
+    /// As clients know it.
     pub(crate) schema: Arc<TableSchema>,
-    /// For each column.
+    /// The same, unless tenants share it: then with the column that says whose a row is, as the
+    /// last one, and as the last one of the key.
+    pub(crate) stored: Arc<TableSchema>,
+    /// For each stored column.
     pub(crate) columns: Vec<Storage>,
     /// Whether rows can be written at all.
     pub(crate) kind: TableKind,
@@ -104,13 +111,82 @@ impl Table {
     /// with a unique index of its own.
     pub(crate) fn key_of_one(&self, spec: &KeySpec) -> Result<Vec<(usize, Value)>, CommandError> {
         let names_one = |(at, column): (usize, &Column)| {
-            let is_unique = |index: &UniqueIndex| index.is_exactly(&column.name);
+            // What is unique with the tenant is unique for it.
+            let tenant_column = self.tenant_column();
+            let tenant_column = tenant_column.map(|at| &*self.stored.columns()[at].name);
+            let is_unique = |index: &UniqueIndex| index.is_exactly(&column.name, tenant_column);
             let names = self.schema.key() == [at] || self.uniques.iter().any(is_unique);
             names.then_some(at)
         };
         let columns = self.schema.columns().iter().enumerate();
         let uniques: Vec<usize> = columns.filter_map(names_one).collect();
         self.schema.resolve_key(spec, KeyPromise::OneRow(&uniques))
+    }
+}
+
+impl Table {
+    /// Where the column that says whose a row is stands, if there is one.
+    pub(crate) fn tenant_column(&self) -> Option<usize> {
+        match self.owner {
+            Owner::Tenant(_) => None,
+            Owner::EachRow => Some(self.columns.len() - 1),
+        }
+    }
+
+    /// What of it a tenant may touch.
+    pub(crate) fn scope(&self, tenant: &TenantId) -> Scope {
+        let column = self.columns.last();
+        match Scope::of(tenant, &self.owner, &self.stored) {
+            // To a column that is declared as UUID, SQLite takes text that looks like a number for
+            // that number, and several texts for one.
+            Scope::Rows(Value::Text(name))
+                if column.is_some_and(|column| !column.has_text_affinity())
+                    && Numeric::parse(&name).is_some() =>
+            {
+                Scope::Nothing
+            }
+            scope => scope,
+        }
+    }
+}
+
+impl Storage {
+    fn has_text_affinity(&self) -> bool {
+        let declared = self.declared.to_ascii_uppercase();
+        ["CHAR", "CLOB", "TEXT"]
+            .iter()
+            .any(|word| declared.contains(word))
+    }
+}
+
+/// A table, and what of it one tenant may touch.
+#[derive(Debug, Clone)]
+pub(crate) struct Share<'a> {
+    table: &'a Table,
+    scope: Scope,
+}
+
+impl Share<'_> {
+    /// What a statement is about.
+    pub(crate) fn target(&self) -> Target<'_> {
+        Target {
+            dialect: Dialect::Sqlite,
+            name: &self.table.physical,
+            schema: &self.table.stored,
+            scope: &self.scope,
+        }
+    }
+
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+}
+
+impl Deref for Share<'_> {
+    type Target = Table;
+
+    fn deref(&self) -> &Table {
+        self.table
     }
 }
 
@@ -131,20 +207,25 @@ impl Catalog {
         &self,
         tenant: &TenantId,
         table: &TableName,
-    ) -> Result<&Arc<Table>, CommandError> {
+    ) -> Result<Share<'_>, CommandError> {
         let unknown = || CommandError::UnknownTable(format!("there is no table {table}"));
         let physical = self.tenancy.physical(tenant, table);
         let physical = physical.map_err(|_| unknown())?;
-        self.tables.get(&physical).ok_or_else(unknown)
+        let table = self.tables.get(&physical).ok_or_else(unknown)?;
+        let scope = table.scope(tenant);
+        Ok(Share { table, scope })
     }
 
-    /// All tables of a tenant.
+    /// All tables of a tenant, those that it shares included.
     pub(crate) fn tables_of(&self, tenant: &TenantId) -> Vec<TableInfo> {
-        let Ok(owner) = self.tenancy.admit(tenant) else {
+        let Ok(tenant) = self.tenancy.admit(tenant) else {
             return Vec::new();
         };
         let tables = self.tables.values();
-        let own = tables.filter(|table| table.tenant == owner);
+        let own = tables.filter(|table| match &table.owner {
+            Owner::Tenant(owner) => *owner == tenant,
+            Owner::EachRow => true,
+        });
         own.map(|table| table.info()).collect()
     }
 }
@@ -178,10 +259,9 @@ pub(crate) fn read_tables(
         if physical.starts_with("sqlite_") || physical.starts_with(OWN_PREFIX) {
             continue;
         }
-        let Some((Owner::Tenant(tenant), name)) = tenancy.logical("main", &physical) else {
+        let Some((owner, name)) = tenancy.logical("main", &physical) else {
             continue;
         };
-        let owner = (tenant, name);
         let kind = match kind.as_str() {
             "view" => TableKind::View,
             "virtual" => TableKind::Virtual,
@@ -191,11 +271,14 @@ pub(crate) fn read_tables(
             kind,
             without_rowid,
             owner,
+            name,
+            tenant_column: tenancy.column(),
         };
         match read_table(connection, &physical, listed) {
-            Ok(table) => {
+            Ok(Some(table)) => {
                 tables.insert(physical, Arc::new(table));
             }
+            Ok(None) => {}
             // A view of something that is gone, or a virtual table whose module is not built in.
             Err(Failure::Sqlite(error)) if kind != TableKind::Table => {
                 tracing::warn!(table = physical, error = %error, "left out, as it cannot be read");
@@ -206,10 +289,13 @@ pub(crate) fn read_tables(
     Ok(tables)
 }
 
-struct Listed {
+struct Listed<'a> {
     kind: TableKind,
     without_rowid: bool,
-    owner: (TenantId, TableName),
+    owner: Owner,
+    name: TableName,
+    /// The column that says whose a row is, where rows say it.
+    tenant_column: Option<&'a str>,
 }
 
 /// A column as `table_xinfo` gives it.
@@ -221,48 +307,74 @@ struct RawColumn {
     hidden: i64,
 }
 
-fn read_table(connection: &Connection, physical: &str, listed: Listed) -> Result<Table, Failure> {
+/// `None` when it is nobody's: it has no column that says whose its rows are.
+fn read_table(
+    connection: &Connection,
+    physical: &str,
+    listed: Listed<'_>,
+) -> Result<Option<Table>, Failure> {
     let mut raw = read_columns(connection, physical)?;
     // Hidden columns of virtual tables are their arguments, not their data.
     raw.retain(|column| column.hidden != 1);
+    let tenant_column = match listed.tenant_column {
+        Some(name) => {
+            let Some(at) = raw.iter().position(|column| column.name == name) else {
+                return Ok(None);
+            };
+            let column = raw.remove(at);
+            raw.push(column);
+            Some(raw.len() - 1)
+        }
+        None => None,
+    };
     let mut key: Vec<usize> = (0..raw.len()).filter(|at| raw[*at].key_place > 0).collect();
     key.sort_by_key(|at| raw[*at].key_place);
-    let indexes = unique_indexes(connection, physical)?;
+    let mut indexes = unique_indexes(connection, physical)?;
     let rowid_is_key = key.len() == 1 && indexes.key.is_none() && !listed.without_rowid;
-    let mut columns: Vec<Column> = Vec::with_capacity(raw.len());
-    let mut storage = Vec::with_capacity(raw.len());
-    for (at, column) in raw.iter().enumerate() {
-        let in_key = key.contains(&at);
-        let never_null = column.not_null || in_key && (rowid_is_key || listed.without_rowid);
-        columns.push(Column {
-            name: column.name.as_str().into(),
-            kind: column_type(&column.declared),
-            nullable: !in_key && !column.not_null,
-        });
-        storage.push(Storage {
-            declared: column.declared.clone(),
-            generated: column.hidden > 1,
-            may_be_null: !never_null,
-            key_collation: indexes.key_collation(&column.name),
-        });
+    if tenant_column.is_some_and(|at| !key.contains(&at)) {
+        let names = key.iter().map(|at| raw[*at].name.clone());
+        indexes.replaces_by_key(names);
     }
-    let (tenant, name) = listed.owner;
-    let schema = Arc::new(TableSchema::new(name, columns, key));
+    let is_key = |at: &usize| key.contains(at);
+    let never_null =
+        |at: usize| raw[at].not_null || is_key(&at) && (rowid_is_key || listed.without_rowid);
+    let columns = raw.iter().enumerate().map(|(at, column)| Column {
+        name: column.name.as_str().into(),
+        kind: column_type(&column.declared),
+        nullable: !is_key(&at) && !column.not_null,
+    });
+    let columns: Vec<Column> = columns.collect();
+    let storage = raw.iter().enumerate().map(|(at, column)| Storage {
+        declared: column.declared.clone(),
+        generated: column.hidden > 1,
+        may_be_null: !never_null(at),
+        key_collation: indexes.key_collation(&column.name),
+    });
+    let storage: Vec<Storage> = storage.collect();
+    let own_key = key.iter().copied().filter(|at| Some(*at) != tenant_column);
+    let own_key: Vec<usize> = own_key.collect();
+    let own_columns = columns[..tenant_column.unwrap_or(columns.len())].to_vec();
+    let schema = TableSchema::new(listed.name.clone(), own_columns, own_key.clone());
+    let stored_key = own_key.into_iter().chain(tenant_column).collect();
+    let stored = TableSchema::new(listed.name, columns, stored_key);
     let free_rowid = match listed.kind == TableKind::Table && !listed.without_rowid {
-        true if !rowid_is_key => unshadowed_rowid(&schema),
+        true if !rowid_is_key => unshadowed_rowid(&stored),
         _ => None,
     };
-    let refusal = refusal(&schema, listed.kind).or(indexes.refusal);
-    Ok(Table {
+    let refusal = refusal(&schema, listed.kind)
+        .or_else(|| tenant_column.and_then(|at| refusal_of_owner(&stored, &storage[at])))
+        .or(indexes.refusal);
+    Ok(Some(Table {
         physical: physical.to_owned(),
-        tenant,
-        schema,
+        owner: listed.owner,
+        schema: Arc::new(schema),
+        stored: Arc::new(stored),
         columns: storage,
         kind: listed.kind,
         uniques: indexes.uniques,
         refusal,
         free_rowid,
-    })
+    }))
 }
 
 fn read_columns(connection: &Connection, physical: &str) -> Result<Vec<RawColumn>, Failure> {
@@ -318,4 +430,21 @@ fn refusal(schema: &TableSchema, kind: TableKind) -> Option<String> {
     Some(format!(
         "table {table}: its key column {name} has {shown}, by which rows cannot be told apart"
     ))
+}
+
+/// The same for a table that tenants share. `stored` has the column that says whose a row is last.
+fn refusal_of_owner(stored: &TableSchema, storage: &Storage) -> Option<String> {
+    let (table, column) = (stored.table(), stored.columns().last()?);
+    let (name, kind) = (&column.name, &column.kind);
+    if storage.generated {
+        return Some(format!(
+            "table {table}: its column {name} is computed, so no row can be given to a tenant"
+        ));
+    }
+    (!kind.names_tenants()).then(|| {
+        format!(
+            "table {table}: its column {name} has {kind}, which cannot say whose a row is: text and \
+             integers can"
+        )
+    })
 }

@@ -5,7 +5,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
 
 use async_trait::async_trait;
-use tidegate_core::{Command, Life, Reply, TableName, TableSchema, TenantId};
+use tidegate_core::{Command, Life, Reply, TableName, TableSchema, Tenancy, TenantId};
 use tidegate_ports::{ChangeStream, Database, DatabaseError, PortError, Snapshot, SnapshotRequest};
 use tokio::sync::watch;
 
@@ -45,6 +45,10 @@ impl SqliteDatabase {
     /// A sentence for each reason: see [`OpenError`].
     pub fn open(config: SqliteConfig) -> Result<Self, OpenError> {
         let path = config.path.clone();
+        if config.tenancy == Tenancy::Schema {
+            let why = "has no schemas, so tenants cannot have one each: that takes Postgres";
+            return Err(OpenError::unusable(&path, why));
+        }
         let lock = FileLock::take(&path)?;
         let failed = |failure: Failure| OpenError::from_failure(&path, &failure);
         let timed = connect(&config, Access::Write).map_err(failed)?;

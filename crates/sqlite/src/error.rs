@@ -21,6 +21,9 @@ pub(crate) enum Failure {
     /// The rows asked for are too large together.
     #[error("the rows are larger than {0} bytes")]
     TooLarge(usize),
+    /// A row came back that is not the tenant's who asked.
+    #[error("a row came back that is another tenant's")]
+    Foreign,
     /// The tables changed since the catalog was read: read it again, then try once more.
     #[error("the tables have changed")]
     Stale,
@@ -42,6 +45,13 @@ impl From<Failure> for DatabaseError {
                 bytes,
                 bytes_max: crate::reads::ROWS_BYTES_MAX,
             }),
+            Failure::Foreign => {
+                tracing::error!("a row came back that is not the tenant's who asked");
+                Self::Port(PortError::Corrupt {
+                    what: WHAT,
+                    why: failure.to_string(),
+                })
+            }
             Failure::Stale => Self::Port(PortError::Unavailable {
                 what: WHAT,
                 source: None,

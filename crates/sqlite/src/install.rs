@@ -119,7 +119,7 @@ impl File<'_> {
     /// Gives the log and the notes the columns that the widest table needs. Made anew rather than
     /// altered: adding a column costs SQLite a pass over the whole schema each time.
     fn widen(&mut self, captured: &[Arc<Table>]) -> Result<(), Failure> {
-        let columns = captured.iter().map(|table| table.schema.columns().len());
+        let columns = captured.iter().map(|table| table.stored.columns().len());
         let columns = columns.max().unwrap_or(0);
         if columns > self.width("_tidegate_log")? {
             let end = log_end(self.connection)?;
@@ -131,7 +131,7 @@ impl File<'_> {
             self.refill_log(end)?;
             self.changed = true;
         }
-        let keys = captured.iter().map(|table| table.schema.key().len());
+        let keys = captured.iter().map(|table| table.stored.key().len());
         let keys = keys.max().unwrap_or(0);
         if keys > self.width("_tidegate_conflict")? {
             // Nobody is writing, so no note is waited for.
@@ -211,7 +211,7 @@ impl File<'_> {
         let name = quoted(&table.physical);
         self.connection
             .prepare(&format!("INSERT INTO {name} DEFAULT VALUES"))?;
-        let columns = table.schema.columns().iter().zip(&table.columns);
+        let columns = table.stored.columns().iter().zip(&table.columns);
         for (column, _) in columns.filter(|(_, storage)| !storage.generated) {
             let column = quoted(&column.name);
             self.connection
@@ -226,8 +226,12 @@ impl File<'_> {
     }
 
     fn read_as(&mut self, id: i64, table: &Table) {
-        let (tenant, schema) = (table.tenant.clone(), Arc::clone(&table.schema));
-        self.sources.insert(id, Arc::new(Source { tenant, schema }));
+        let source = Source {
+            owner: table.owner.clone(),
+            schema: Arc::clone(&table.schema),
+            stored: Arc::clone(&table.stored),
+        };
+        self.sources.insert(id, Arc::new(source));
     }
 
     /// Drops the triggers and entries of all sources that are not live.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use rusqlite::{Connection, params_from_iter};
 use tidegate_core::{
     Command, CommandError, Fence, Filter, KeyPromise, KeySpec, LimitRule, Lsn, Outcome, Query,
-    QueryError, QuerySpec, Reply, Row, Selection, TableName, TableSchema, TenantId,
+    QueryError, QuerySpec, Reply, Row, Selection, TableName, TableSchema, TenantId, Value,
 };
 use tidegate_ports::{Snapshot, SnapshotRequest};
-use tidegate_sql::{Dialect, Statement, Window, select, select_by_key};
+use tidegate_sql::{Statement, Window, select, select_by_key};
 
 use crate::aggregate::aggregate;
-use crate::catalog::{Catalog, Table, schema_version};
-use crate::cell::{Stored, read_row, stored_bytes};
+use crate::catalog::{Catalog, Share, schema_version};
+use crate::cell::{Place, Stored, read, read_row, stored_bytes};
 use crate::error::Failure;
 use crate::install::log_end;
 use crate::relay::in_transaction;
@@ -52,7 +52,7 @@ impl Reading<'_> {
         &self,
         tenant: &TenantId,
         name: &TableName,
-    ) -> Result<&Arc<Table>, CommandError> {
+    ) -> Result<Share<'_>, CommandError> {
         self.catalog.table(tenant, name)
     }
 
@@ -72,8 +72,8 @@ impl Reading<'_> {
             limit: rows_max + 1,
             offset: 0,
         };
-        let statement = select(Dialect::Sqlite, &table.physical, query, window)?;
-        let mut rows = rows(self.connection, &table.schema, &statement)?;
+        let statement = select(table.target(), query, window)?;
+        let mut rows = rows(self.connection, &table, &statement)?;
         let complete = rows.len() as u64 <= rows_max;
         rows.truncate(request.rows_max as usize);
         Ok(Snapshot {
@@ -95,8 +95,8 @@ impl Reading<'_> {
             ReadCommand::TableExists(table) => Outcome::Bool(self.table(tenant, table).is_ok()),
             ReadCommand::RunAggregation(table, aggregation) => {
                 let table = self.table(tenant, table)?;
-                let filter = filter_of(table, aggregation.filter.as_ref())?;
-                Outcome::Aggregates(aggregate(self.connection, table, aggregation, &filter)?)
+                let filter = filter_of(&table, aggregation.filter.as_ref())?;
+                Outcome::Aggregates(aggregate(self.connection, &table, aggregation, &filter)?)
             }
             ReadCommand::ListTables => Outcome::Tables(self.catalog.tables_of(tenant)),
         };
@@ -116,10 +116,10 @@ impl Reading<'_> {
             limit: u64::from(query.limit()),
             offset: selection.offset,
         };
-        let statement = select(Dialect::Sqlite, &table.physical, &query, window)?;
+        let statement = select(table.target(), &query, window)?;
         Ok(Outcome::Page {
             schema: Arc::clone(&table.schema),
-            rows: rows(self.connection, &table.schema, &statement)?,
+            rows: rows(self.connection, &table, &statement)?,
             order: query.order().iter().map(|key| key.column).collect(),
             lsn: self.lsn,
         })
@@ -133,10 +133,10 @@ impl Reading<'_> {
     ) -> Result<Outcome, Failure> {
         let table = self.table(tenant, table)?;
         let key = table.schema.resolve_key(key, KeyPromise::AnyColumn)?;
-        let statement = select_by_key(Dialect::Sqlite, &table.physical, &table.schema, &key, 1)?;
+        let statement = select_by_key(table.target(), &key, 1)?;
         Ok(Outcome::Row {
             schema: Arc::clone(&table.schema),
-            row: rows(self.connection, &table.schema, &statement)?.pop(),
+            row: rows(self.connection, &table, &statement)?.pop(),
         })
     }
 }
@@ -196,7 +196,7 @@ fn exact_query(spec: &QuerySpec, schema: &Arc<TableSchema>) -> Result<Query, Que
 }
 
 fn filter_of(
-    table: &Table,
+    table: &Share<'_>,
     filter: Option<&tidegate_core::FilterSpec>,
 ) -> Result<Filter, CommandError> {
     let Some(filter) = filter else {
@@ -216,22 +216,30 @@ fn filter_of(
     Ok(query.filter().clone())
 }
 
-/// Runs a statement and reads its rows as the table's.
+/// Runs a statement and reads its rows as the table's, and sees that each is the tenant's.
 pub(crate) fn rows(
     connection: &Connection,
-    schema: &TableSchema,
+    table: &Share<'_>,
     statement: &Statement,
 ) -> Result<Vec<Row>, Failure> {
+    let width = table.stored.columns().len();
     let mut prepared = connection.prepare_cached(&statement.text)?;
     let mut found = prepared.query(params_from_iter(statement.parameters.iter().map(Stored)))?;
     let mut rows = Vec::new();
     let mut bytes = 0;
     while let Some(row) = found.next()? {
-        bytes += stored_bytes(row, 0..schema.columns().len())?;
+        bytes += stored_bytes(row, 0..width)?;
         if bytes > ROWS_BYTES_MAX {
             return Err(Failure::TooLarge(bytes));
         }
-        rows.push(read_row(schema, row, 0)?);
+        if let Some(at) = table.tenant_column() {
+            let kind = &table.stored.columns()[at].kind;
+            let owner = read(kind, Place::Plain, row.get_ref(at)?).unwrap_or(Value::Null);
+            if !table.scope().admits(&owner) {
+                return Err(Failure::Foreign);
+            }
+        }
+        rows.push(read_row(&table.schema, row, 0)?);
     }
     Ok(rows)
 }

@@ -11,13 +11,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use tidegate_core::{Heartbeat, Lsn, RowChange};
+use tidegate_core::{
+    CommandError, Heartbeat, Lsn, OwnChange, Owner, RowChange, TableSchema, TenantId,
+};
 use tidegate_ports::{ChangeBatch, PortError};
 use tokio::sync::{mpsc, watch};
 
 use crate::capture::{OP_BEGIN, OP_DELETE, OP_END, OP_RESET, OP_UPSERT};
-use crate::catalog::{Catalog, schema_version};
-use crate::cell::{read_key, read_row, stored_bytes};
+use crate::catalog::{Catalog, Source, schema_version};
+use crate::cell::{Place, read, read_key, read_row, stored_bytes};
 use crate::connect::Timed;
 use crate::error::{Failure, WHAT, port_error};
 use crate::install::log_end;
@@ -206,12 +208,9 @@ fn entry(catalog: &Catalog, row: &rusqlite::Row<'_>) -> Result<Entry, Failure> {
         // case.
         return Ok(Entry::Reset(Arc::clone(source)));
     }
-    let change = match op {
-        OP_UPSERT => read_row(&source.schema, row, LOG_COLUMNS)
-            .map(|row| RowChange::Upsert { old_key: None, row }),
-        OP_DELETE => {
-            read_key(&source.schema, row, LOG_COLUMNS).map(|key| RowChange::Delete { key })
-        }
+    let (owner_at, read): (_, fn(&TableSchema, &rusqlite::Row<'_>) -> _) = match op {
+        OP_UPSERT => (source.stored.columns().len(), read_upsert),
+        OP_DELETE => (source.stored.key().len(), read_delete),
         OP_RESET => return Ok(Entry::Reset(Arc::clone(source))),
         other => {
             tracing::error!(
@@ -221,16 +220,44 @@ fn entry(catalog: &Catalog, row: &rusqlite::Row<'_>) -> Result<Entry, Failure> {
             return Ok(Entry::Reset(Arc::clone(source)));
         }
     };
-    let width = source.schema.columns().len();
-    match change {
-        Ok(change) => Ok(Entry::Change(
-            Arc::clone(source),
-            change,
-            stored_bytes(row, LOG_COLUMNS..LOG_COLUMNS + width)?,
-        )),
-        Err(error) => {
-            tracing::debug!(error = %error, "a change cannot be read; pages are read again");
-            Ok(Entry::Reset(Arc::clone(source)))
+    let Some(tenant) = tenant_at(source, row, LOG_COLUMNS + owner_at - 1)? else {
+        return Ok(Entry::Nothing);
+    };
+    let change = read(&source.schema, row).map_err(|error| {
+        tracing::debug!(error = %error, "a change cannot be read; pages are read again");
+    });
+    let width = source.stored.columns().len();
+    let own = OwnChange {
+        tenant,
+        change: change.ok(),
+        bytes: stored_bytes(row, LOG_COLUMNS..LOG_COLUMNS + width)?,
+    };
+    Ok(Entry::Change(Arc::clone(source), own))
+}
+
+fn read_upsert(schema: &TableSchema, row: &rusqlite::Row<'_>) -> Result<RowChange, CommandError> {
+    let row = read_row(schema, row, LOG_COLUMNS)?;
+    Ok(RowChange::Upsert { old_key: None, row })
+}
+
+fn read_delete(schema: &TableSchema, row: &rusqlite::Row<'_>) -> Result<RowChange, CommandError> {
+    let key = read_key(schema, row, LOG_COLUMNS)?;
+    Ok(RowChange::Delete { key })
+}
+
+/// Whose a logged row or key is, which stands last in it. A value that its type does not allow is
+/// nobody's, as SQL finds it for nobody.
+fn tenant_at(
+    source: &Source,
+    row: &rusqlite::Row<'_>,
+    at: usize,
+) -> Result<Option<TenantId>, Failure> {
+    match (&source.owner, source.stored.columns().last()) {
+        (Owner::Tenant(tenant), _) => Ok(Some(tenant.clone())),
+        (Owner::EachRow, None) => Ok(None),
+        (Owner::EachRow, Some(column)) => {
+            let value = read(&column.kind, Place::Plain, row.get_ref(at)?);
+            Ok(value.ok().as_ref().and_then(TenantId::of_value))
         }
     }
 }

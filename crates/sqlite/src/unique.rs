@@ -40,12 +40,14 @@ impl UniqueIndex {
         self.condition.is_some() || self.terms.iter().any(is_text)
     }
 
-    /// Whether it makes this one column unique, in all rows.
-    pub(crate) fn is_exactly(&self, column: &str) -> bool {
-        let [term] = &self.terms[..] else {
-            return false;
-        };
-        self.condition.is_none() && term.what == TermKind::Column(column.to_owned())
+    /// Whether it makes this one column unique, in all rows that are equal in the `besides` one.
+    pub(crate) fn is_exactly(&self, column: &str, besides: Option<&str>) -> bool {
+        let names = |term: &Term, name: &str| term.what == TermKind::Column(name.to_owned());
+        let mut terms = self.terms.iter();
+        let all = terms
+            .all(|term| names(term, column) || besides.is_some_and(|besides| names(term, besides)));
+        let holds = self.terms.iter().any(|term| names(term, column));
+        self.condition.is_none() && all && holds
     }
 }
 
@@ -59,6 +61,23 @@ pub(crate) struct Indexes {
 }
 
 impl Indexes {
+    /// Notes that a row can replace one of another key through the primary key itself, whose
+    /// columns have these names: it is only a part of what rows are told apart by.
+    pub(crate) fn replaces_by_key(&mut self, names: impl Iterator<Item = String>) {
+        let rowid = names.map(|name| Term {
+            what: TermKind::Column(name),
+            collation: "BINARY".to_owned(),
+        });
+        let terms = self.key.clone().unwrap_or_else(|| rowid.collect());
+        let index = UniqueIndex {
+            terms,
+            condition: None,
+        };
+        if !index.terms.is_empty() && !self.uniques.contains(&index) {
+            self.uniques.push(index);
+        }
+    }
+
     /// The collation that the primary key compares a column by.
     pub(crate) fn key_collation(&self, column: &str) -> Option<String> {
         let mut terms = self.key.iter().flatten();

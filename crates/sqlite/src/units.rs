@@ -7,16 +7,9 @@
 
 use std::sync::Arc;
 
-use tidegate_core::{Commit, Lsn, RowChange, TableChange, Transaction, Xid};
+use tidegate_core::{Commit, Lsn, OwnChange, Transaction, TransactionBuilder, Xid};
 
 use crate::catalog::Source;
-
-/// Changes of one table in one transaction. Beyond it, reading the pages again costs less than the
-/// changes, and their memory has a bound.
-pub(crate) const CHANGES_MAX: usize = 10_000;
-
-/// Bytes of all changes in one transaction, roughly. Beyond it none of its changes is kept.
-const BYTES_MAX: usize = 64 << 20;
 
 /// What a log row says.
 #[derive(Debug)]
@@ -25,9 +18,11 @@ pub(crate) enum Entry {
     Begin,
     /// It ended at this time.
     End(i64),
-    /// A change of a table, of roughly so many bytes.
-    Change(Arc<Source>, RowChange, usize),
-    /// Pages of a table must be read again.
+    /// A change of a table.
+    Change(Arc<Source>, OwnChange),
+    /// Nobody's row changed.
+    Nothing,
+    /// Pages of a table must be read again, whose ever they are.
     Reset(Arc<Source>),
 }
 
@@ -39,8 +34,7 @@ pub(crate) struct Units {
     marked: bool,
     /// Position of the last row of the open unit.
     last: u64,
-    bytes: usize,
-    tables: Vec<TableChange>,
+    changes: TransactionBuilder,
     done: Vec<Transaction>,
     done_rows: usize,
     /// Everything up to here is in `done`.
@@ -53,8 +47,7 @@ impl Units {
             now_micros,
             marked: false,
             last: position,
-            bytes: 0,
-            tables: Vec::new(),
+            changes: TransactionBuilder::default(),
             done: Vec::new(),
             done_rows: 0,
             complete: position,
@@ -74,13 +67,16 @@ impl Units {
                 self.marked = false;
                 self.close(at_micros);
             }
-            Entry::Change(source, change, bytes) => {
+            Entry::Change(source, change) => {
                 self.last = id;
-                self.change(&source, change, bytes);
+                self.changes.push(&source.owner, &source.schema, change);
             }
+            Entry::Nothing => self.last = id,
             Entry::Reset(source) => {
                 self.last = id;
-                self.table(&source).rows = None;
+                let schema = &source.schema;
+                let (table, fingerprint) = (schema.table(), schema.fingerprint());
+                self.changes.reset(&source.owner, table, fingerprint);
             }
         }
     }
@@ -98,70 +94,17 @@ impl Units {
     }
 
     fn close(&mut self, at_micros: i64) {
-        let tables = std::mem::take(&mut self.tables);
-        self.bytes = 0;
+        let changes = std::mem::take(&mut self.changes);
         self.complete = self.last;
-        if tables.is_empty() {
-            return;
-        }
-        let rows = tables
-            .iter()
-            .map(|table| table.rows.as_ref().map_or(1, Vec::len));
-        self.done_rows += rows.sum::<usize>();
         let commit = Commit {
             lsn: Lsn::new(self.last),
             xid: Xid::default(),
             committed_at_micros: at_micros,
         };
-        self.done.push(Transaction {
-            commit,
-            tables,
-            resets: Vec::new(),
-        });
-    }
-
-    fn change(&mut self, source: &Source, change: RowChange, bytes: usize) {
-        self.bytes += bytes;
-        let within = self.bytes <= BYTES_MAX;
-        let table = self.table(source);
-        let full = match &mut table.rows {
-            Some(rows) if within && rows.len() < CHANGES_MAX => {
-                rows.push(change);
-                false
-            }
-            Some(_) => true,
-            None => false,
-        };
-        if full && within {
-            table.rows = None;
-        } else if full {
-            self.tables.iter_mut().for_each(|table| table.rows = None);
+        let weight = changes.weight().max(1);
+        if let Some(transaction) = changes.finish(commit) {
+            self.done_rows += weight;
+            self.done.push(transaction);
         }
-    }
-
-    /// The entry of a table, whose rows all follow one schema: after a change of it within the
-    /// transaction, none is kept.
-    fn table(&mut self, source: &Source) -> &mut TableChange {
-        let (tenant, name) = (&source.tenant, source.schema.table());
-        let fingerprint = source.schema.fingerprint();
-        let found = self
-            .tables
-            .iter()
-            .position(|table| table.tenant == *tenant && table.table == *name);
-        let at = found.unwrap_or_else(|| {
-            self.tables.push(TableChange {
-                tenant: tenant.clone(),
-                table: name.clone(),
-                schema: fingerprint,
-                rows: Some(Vec::new()),
-            });
-            self.tables.len() - 1
-        });
-        let table = &mut self.tables[at];
-        if table.schema != fingerprint {
-            table.schema = fingerprint;
-            table.rows = None;
-        }
-        table
     }
 }

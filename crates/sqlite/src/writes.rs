@@ -7,9 +7,11 @@ use tidegate_core::{
     Command, CommandError, Literal, Numeric, Outcome, QueryError, Row, TableDefinition, TableName,
     TenantId, Value,
 };
-use tidegate_sql::{Dialect, Statement, create_table, delete, insert, select_by_key, update};
+use tidegate_sql::{
+    Dialect, Scope, Statement, create_table, delete, insert, select_by_key, update,
+};
 
-use crate::catalog::{Catalog, OWN_PREFIX, Table, TableKind};
+use crate::catalog::{Catalog, OWN_PREFIX, Share, TableKind};
 use crate::cell::{Stored, is_json};
 use crate::error::Failure;
 use crate::reads::rows;
@@ -34,21 +36,21 @@ impl Writing<'_> {
     /// Carries out a command.
     pub(crate) fn execute(&self, tenant: &TenantId, command: &Command) -> Result<Written, Failure> {
         match command {
-            Command::AddSingle(table, values) => self.add(self.writable(tenant, table)?, values),
+            Command::AddSingle(table, values) => self.add(&self.writable(tenant, table)?, values),
             Command::UpdateSingle(table, key, values) => {
                 let table = self.writable(tenant, table)?;
                 let key = table.key_of_one(key)?;
-                self.update(table, &key, values)
+                self.update(&table, &key, values)
             }
             Command::DeleteRow(table, key) => {
                 let table = self.writable(tenant, table)?;
                 let key = table.key_of_one(key)?;
-                let statement = delete(Dialect::Sqlite, &table.physical, &table.schema, &key)?;
+                let statement = delete(table.target(), &key)?;
                 let mut prepared = self.connection.prepare_cached(&statement.text)?;
                 let parameters = params_from_iter(statement.parameters.iter().map(Stored));
                 let deleted = prepared
                     .execute(parameters)
-                    .map_err(|e| explained(table, e))?;
+                    .map_err(|e| explained(&table, e))?;
                 Ok(match deleted {
                     0 => Written::Nothing(Outcome::Bool(false)),
                     _ => Written::Changed(Outcome::Bool(true)),
@@ -66,7 +68,7 @@ impl Writing<'_> {
         }
     }
 
-    fn writable(&self, tenant: &TenantId, name: &TableName) -> Result<&Arc<Table>, CommandError> {
+    fn writable(&self, tenant: &TenantId, name: &TableName) -> Result<Share<'_>, CommandError> {
         let table = self.catalog.table(tenant, name)?;
         let what = match table.kind {
             TableKind::Table => return Ok(table),
@@ -77,15 +79,22 @@ impl Writing<'_> {
         Err(CommandError::UnsupportedTable(text))
     }
 
-    fn add(&self, table: &Table, values: &[(String, Literal)]) -> Result<Written, Failure> {
+    fn add(&self, table: &Share<'_>, values: &[(String, Literal)]) -> Result<Written, Failure> {
         let values = typed(table, values)?;
-        let statement = insert(Dialect::Sqlite, &table.physical, &table.schema, &values)?;
+        if *table.scope() == Scope::Nothing {
+            let text = format!(
+                "table {} holds no rows of this tenant",
+                table.schema.table()
+            );
+            return Err(CommandError::Constraint(text).into());
+        }
+        let statement = insert(table.target(), &values)?;
         self.write_and_read_back(table, &statement, &values)
     }
 
     fn update(
         &self,
-        table: &Table,
+        table: &Share<'_>,
         key: &[(usize, Value)],
         values: &[(String, Literal)],
     ) -> Result<Written, Failure> {
@@ -94,13 +103,7 @@ impl Writing<'_> {
             return Err(CommandError::BadCommand(text.to_owned()).into());
         }
         let values = typed(table, values)?;
-        let statement = update(
-            Dialect::Sqlite,
-            &table.physical,
-            &table.schema,
-            key,
-            &values,
-        )?;
+        let statement = update(table.target(), key, &values)?;
         self.write_and_read_back(table, &statement, &values)
     }
 
@@ -108,15 +111,19 @@ impl Writing<'_> {
     /// reads the rows again: triggers may have changed them since.
     fn write_and_read_back(
         &self,
-        table: &Table,
+        table: &Share<'_>,
         statement: &Statement,
         values: &[(usize, Value)],
     ) -> Result<Written, Failure> {
-        let written =
-            rows(self.connection, &table.schema, statement).map_err(|failure| match failure {
-                Failure::Sqlite(error) => explained(table, error),
-                other => other,
-            })?;
+        let written = rows(self.connection, table, statement).map_err(|failure| match failure {
+            Failure::Sqlite(error) => explained(table, error),
+            Failure::Foreign => {
+                let name = table.schema.table();
+                let text = format!("a trigger of table {name} makes the row another tenant's");
+                CommandError::Constraint(text).into()
+            }
+            other => other,
+        })?;
         for row in &written {
             for (column, value) in values {
                 kept(table, *column, value, &row[*column])?;
@@ -134,14 +141,13 @@ impl Writing<'_> {
         Ok(Written::Changed(Outcome::Rows { schema, rows }))
     }
 
-    fn read_back(&self, table: &Table, written: &[Row]) -> Result<Vec<Row>, Failure> {
+    fn read_back(&self, table: &Share<'_>, written: &[Row]) -> Result<Vec<Row>, Failure> {
         let mut found = Vec::with_capacity(written.len());
         for row in written {
             let columns = table.schema.key().iter().copied();
             let key: Vec<(usize, Value)> = columns.zip(table.schema.key_of(row)).collect();
-            let statement =
-                select_by_key(Dialect::Sqlite, &table.physical, &table.schema, &key, 1)?;
-            found.extend(rows(self.connection, &table.schema, &statement)?);
+            let statement = select_by_key(table.target(), &key, 1)?;
+            found.extend(rows(self.connection, table, &statement)?);
         }
         Ok(found)
     }
@@ -153,6 +159,10 @@ impl Writing<'_> {
         definition: &TableDefinition,
     ) -> Result<Written, Failure> {
         let bad = |why: String| CommandError::BadCommand(why);
+        if self.catalog.tenancy.column().is_some() {
+            let text = "tables are shared by all tenants here, so no tenant creates one";
+            return Err(bad(text.to_owned()).into());
+        }
         let physical = self
             .catalog
             .tenancy
@@ -179,7 +189,10 @@ impl Writing<'_> {
 }
 
 /// Columns by index, values by the columns' types.
-fn typed(table: &Table, values: &[(String, Literal)]) -> Result<Vec<(usize, Value)>, CommandError> {
+fn typed(
+    table: &Share<'_>,
+    values: &[(String, Literal)],
+) -> Result<Vec<(usize, Value)>, CommandError> {
     let schema = &table.schema;
     let mut typed: Vec<(usize, Value)> = Vec::with_capacity(values.len());
     for (name, literal) in values {
@@ -207,7 +220,12 @@ fn typed(table: &Table, values: &[(String, Literal)]) -> Result<Vec<(usize, Valu
 
 /// SQLite may store something else than it was given (a decimal of many digits becomes a float, a
 /// NaN becomes NULL). Then the write is refused rather than changed.
-fn kept(table: &Table, column: usize, given: &Value, stored: &Value) -> Result<(), CommandError> {
+fn kept(
+    table: &Share<'_>,
+    column: usize,
+    given: &Value,
+    stored: &Value,
+) -> Result<(), CommandError> {
     let same = match (given, stored) {
         (Value::Json(a), Value::Json(b)) => a == b || numbers_equal(a, b),
         (Value::Null, Value::Null) => true,
@@ -239,7 +257,7 @@ fn numbers_equal(a: &str, b: &str) -> bool {
 }
 
 /// A constraint's failure in words, with the table as the client names it.
-fn explained(table: &Table, error: rusqlite::Error) -> Failure {
+fn explained(table: &Share<'_>, error: rusqlite::Error) -> Failure {
     let rusqlite::Error::SqliteFailure(cause, Some(message)) = &error else {
         return Failure::Sqlite(error);
     };

@@ -4,15 +4,25 @@
 use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use tidegate_core::{Owner, Tenancy};
+use tidegate_core::{
+    Owner, TABLE_CHANGES_MAX, TENANT_TABLES_MAX, TRANSACTION_BYTES_MAX, TableChange, Tenancy,
+};
 
 use super::*;
-use crate::catalog::RawTable;
+use crate::pgoutput::{Cell, OldTuple, RelationColumn};
+use crate::table::{Named, RawTable};
 
-fn owned(name: &str) -> (TenantId, TableName) {
-    match Tenancy::Single.logical("public", name) {
-        Some((Owner::Tenant(tenant), table)) => (tenant, table),
-        other => panic!("everything is ours: {other:?}"),
+fn owned(name: &str) -> (Owner, TableName) {
+    let owned = Tenancy::Single.logical("public", name);
+    owned.expect("everything is ours")
+}
+
+fn named(owner: Owner, name: TableName, tenant_column: Option<&'static str>) -> Named<'static> {
+    Named {
+        schema: "public",
+        owner,
+        name,
+        tenant_column,
     }
 }
 
@@ -32,8 +42,8 @@ fn table(name: &str) -> Arc<Table> {
             "via_root": true}}"#
     );
     let raw: RawTable = serde_json::from_str(&json).expect("as the catalog gives it");
-    let (tenant, table) = owned(name);
-    Arc::new(Table::from_raw(raw, "public", tenant, table))
+    let (owner, table) = owned(name);
+    Arc::new(Table::from_raw(raw, named(owner, table, None)).expect("somebody's"))
 }
 
 fn relation(oid: u32, name: &str) -> Relation {
@@ -203,8 +213,8 @@ fn shapes_must_agree() {
 fn resets_ride_on_the_next_transaction() {
     let mut assembler = assembler();
     for name in ["two", "four"] {
-        let (tenant, table) = owned(name);
-        assembler.reset_next(tenant, table);
+        let (owner, table) = owned(name);
+        assembler.reset_next(owner, table);
     }
     let done = committed(&mut assembler, vec![BEGIN, insert(2, "1"), commit(9)]);
     assert_eq!(rows(&done), [("two", None), ("four", None)]);
@@ -216,12 +226,12 @@ fn resets_ride_on_the_next_transaction() {
 #[test]
 fn too_much_is_not_kept() {
     let mut messages = vec![BEGIN, insert(2, "1")];
-    messages.extend((0..=CHANGES_MAX).map(|at| insert(1, &at.to_string())));
+    messages.extend((0..=TABLE_CHANGES_MAX).map(|at| insert(1, &at.to_string())));
     messages.push(commit(9));
     let done = committed(&mut assembler(), messages);
     assert_eq!(rows(&done), [("two", Some(1)), ("one", None)]);
 
-    let large = Cell::Text(Bytes::from(vec![b'x'; BYTES_MAX / 2]));
+    let large = Cell::Text(Bytes::from(vec![b'x'; TRANSACTION_BYTES_MAX / 2]));
     let new = |id: &str| Message::Insert {
         relation: 1,
         new: vec![text(id), large.clone()],
@@ -290,4 +300,105 @@ fn any_order_is_answered() {
             }
         }
     }
+}
+
+/// One that knows relation 1, a table `shared` with the columns `id` and `a`, of which `a` says
+/// whose a row is.
+fn sharing() -> Assembler {
+    let column = |number: u32, name: &str, oid: u32| {
+        serde_json::json!({
+            "number": number, "name": name, "oid": oid, "base": oid, "modifier": -1,
+            "type_name": "", "not_null": false, "generated": false,
+        })
+    };
+    let json = serde_json::json!({
+        "oid": 1, "name": "shared", "kind": "r", "persistence": "p", "identity": "f",
+        "identity_key": null, "partition_of": null, "has_children": false, "has_triggers": false,
+        "row_security": false, "shape": "", "key": [1], "key_is_immediate": true, "uniques": [],
+        "published": true, "published_in_part": false, "via_root": true,
+        "columns": [column(1, "id", 23), column(2, "a", 25)],
+    });
+    let raw: RawTable = serde_json::from_value(json).expect("as the catalog gives it");
+    let table = Table::from_raw(raw, named(Owner::EachRow, owned("shared").1, Some("a")));
+    let mut told = relation(1, "shared");
+    told.identity = b'f';
+    told.columns
+        .iter_mut()
+        .for_each(|column| column.in_key = true);
+    let mut assembler = Assembler::new(Xid::new(1_000));
+    assembler.relation(told, table.map(Arc::new));
+    assembler
+}
+
+fn insert_of(tenant: &str, id: &str) -> Message {
+    Message::Insert {
+        relation: 1,
+        new: vec![text(id), text(tenant)],
+    }
+}
+
+/// Whose changes there are, with how many rows each, and how many tables are read again by all.
+fn by_tenant(committed: &Committed) -> (Vec<(&str, Option<usize>)>, usize) {
+    let tables = committed.transaction.iter().flat_map(|done| &done.tables);
+    let count = |table: &'_ TableChange| table.rows.as_ref().map(Vec::len);
+    let resets = committed.transaction.iter().flat_map(|done| &done.resets);
+    let tables = tables.map(|table| (table.tenant.as_str(), count(table)));
+    (tables.collect(), resets.count())
+}
+
+/// Each tenant's part of a transaction is its own, also when one part is too much.
+#[test]
+fn a_shared_table_is_split_by_tenant() {
+    let mut messages = vec![
+        BEGIN,
+        insert_of("b", "1"),
+        insert_of("a", "1"),
+        insert_of("b", "2"),
+    ];
+    messages.push(commit(9));
+    let done = committed(&mut sharing(), messages);
+    assert_eq!(by_tenant(&done), (vec![("b", Some(2)), ("a", Some(1))], 0));
+
+    let mut messages = vec![BEGIN, insert_of("b", "1")];
+    messages.extend((0..=TABLE_CHANGES_MAX).map(|at| insert_of("a", &at.to_string())));
+    messages.push(commit(9));
+    let done = committed(&mut sharing(), messages);
+    assert_eq!(by_tenant(&done), (vec![("b", Some(1)), ("a", None)], 0));
+}
+
+/// What happens to a whole shared table, and what concerns nobody knows whom, concerns all: nothing
+/// else of it is kept.
+#[test]
+fn a_shared_table_is_reset_for_all() {
+    let truncate = Message::Truncate { relations: vec![1] };
+    let untold = Message::Update {
+        relation: 1,
+        old: None,
+        new: vec![text("1"), text("a")],
+    };
+    for what in [truncate, untold] {
+        let messages = vec![
+            BEGIN,
+            insert_of("a", "1"),
+            what,
+            insert_of("b", "2"),
+            commit(9),
+        ];
+        let done = committed(&mut sharing(), messages);
+        assert_eq!(by_tenant(&done), (Vec::new(), 1));
+    }
+    let mut assembler = sharing();
+    assembler.reset_next(Owner::EachRow, owned("shared").1);
+    let done = committed(&mut assembler, vec![BEGIN, insert_of("a", "1"), commit(9)]);
+    assert_eq!(by_tenant(&done), (Vec::new(), 1));
+
+    let mut messages = vec![BEGIN];
+    messages.extend((0..=TENANT_TABLES_MAX).map(|at| insert_of(&format!("t{at}"), "1")));
+    messages.push(commit(9));
+    let done = committed(&mut sharing(), messages);
+    assert_eq!(
+        by_tenant(&done),
+        (Vec::new(), 1),
+        "too many tenants to name each"
+    );
 }

@@ -21,4 +21,5 @@ mod life;
 mod operators;
 mod stream;
 mod tables;
+mod tenants;
 mod turns;

@@ -123,8 +123,10 @@ keys! {
         Text("sqlite:FILE or postgres://USER:PASSWORD@HOST:PORT/NAME, or nothing for tidegate.db in the data folder"),
         "",
         "Whose rows are served.";
-    Tenancy: "tenancy", OneOf(&["prefix", "single"]), "prefix",
-        "How tenants share the database: tables named TENANT_TABLE, or one tenant and plain names.";
+    Tenancy: "tenancy", OneOf(&["prefix", "schema", "column", "single"]), "prefix",
+        "How tenants share the database: tables named TENANT_TABLE, a schema each (Postgres), a column of shared tables, or one tenant and plain names.";
+    TenantColumn: "tenant_column", Text("the name of a column"), "tenant_id",
+        "With tenancy column: the column that says whose a row is.";
     Auth: "auth", OneOf(&["none", "headers", "jwt"]), "none",
         "Who is believed: everybody (loopback only), the headers of a trusted proxy, or signed tokens.";
     JwtKeyFile: "jwt_key_file", OptionalPath, "",

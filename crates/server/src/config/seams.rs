@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tidegate_core::Tenancy;
+
 use super::addresses::{self, BusAddress, CacheAddress, DatabaseAddress, Role, Roles};
 use super::error::ConfigError;
 use super::keys::Key;
@@ -145,10 +147,16 @@ pub(super) fn refuse_what_does_not_go_together(
     settings: &Settings,
     config: &Config,
 ) -> Result<(), ConfigError> {
+    let conflict = |key, why: &str| Err(settings.conflict(key, why));
+    if config.tenancy == Tenancy::Schema && matches!(config.database, DatabaseAddress::Sqlite(_)) {
+        return conflict(
+            Key::Tenancy,
+            "but SQLite has no schemas: set database to postgres://, or tenancy to prefix or column",
+        );
+    }
     if config.roles.is_all() {
         return Ok(());
     }
-    let conflict = |key, why: &str| Err(settings.conflict(key, why));
     if config.bus == BusAddress::Memory {
         return conflict(
             Key::Roles,

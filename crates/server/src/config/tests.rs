@@ -304,6 +304,10 @@ mod cluster {
             "roles is \"gateway\" (flag --roles), but one process at a time has a SQLite file: \
              parts in other processes need database = postgres://",
         );
+        with(&[(Key::Tenancy, "schema"), (Key::Database, "sqlite:a.db")]).refused(
+            "tenancy is \"schema\" (flag --tenancy), but SQLite has no schemas: set database to \
+             postgres://, or tenancy to prefix or column",
+        );
         with(&[(Key::Roles, "gateway"), (Key::Demo, "true")])
             .refused("demo is \"true\" (flag --demo), but the demo goes with roles all only");
         let forgetful = [(Key::Roles, "gateway"), (Key::Cache, "memory:")];

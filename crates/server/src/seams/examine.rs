@@ -70,13 +70,16 @@ pub(crate) async fn database(config: &Config) -> Finding {
             let database = super::adapters::make_postgres(config, address)?;
             database.check().await?;
             // The slot is a temporary one and goes with the stream.
-            match database.changes().await {
-                Ok(_) => Ok("it is set up for logical replication, and streams".to_owned()),
+            let streams = match database.changes().await {
+                Ok(_) => "it is set up for logical replication, and streams",
                 Err(PortError::Taken { .. }) => {
-                    Ok("it is set up for logical replication, and streams to a relay".to_owned())
+                    "it is set up for logical replication, and streams to a relay"
                 }
-                Err(error) => Err(error),
-            }
+                Err(error) => return Err(error),
+            };
+            let remarks = database.remarks().await?;
+            let found = [streams.to_owned()].into_iter().chain(remarks);
+            Ok(found.collect::<Vec<_>>().join("; "))
         }
         #[cfg(not(feature = "postgres"))]
         DatabaseAddress::Postgres(_) => Err(not_built_in(())),

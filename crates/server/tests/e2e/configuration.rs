@@ -21,7 +21,7 @@ fn every_form_of_a_bad_value_is_refused() {
     refused(
         &folder,
         &["serve", "--tenancy", "both"],
-        "tenancy is \"both\" (flag --tenancy); allowed is prefix or single",
+        "tenancy is \"both\" (flag --tenancy); allowed is prefix or schema or column or single",
     );
     std::fs::write(folder.path().join("t.toml"), "\ndrain_seconds = -1\n").expect("writable");
     refused(

@@ -10,3 +10,4 @@ mod creating;
 mod life;
 mod random;
 mod schema;
+mod tenants;
