@@ -213,7 +213,10 @@ impl Bridge {
                 );
                 intake.mark().await?;
             }
-            Taken::Gained(partitions) => self.state.gain(&partitions),
+            Taken::Gained(partitions) => {
+                self.state.gain(&partitions);
+                intake.unmark().await?;
+            }
             Taken::Lost(partitions) => {
                 tracing::info!(
                     count = partitions.len(),
@@ -221,6 +224,7 @@ impl Bridge {
                 );
                 self.state.lose(&partitions);
             }
+            Taken::Failed(error) => intake::missed(&error).await,
         }
         Ok(())
     }
@@ -377,3 +381,6 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

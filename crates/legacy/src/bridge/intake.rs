@@ -43,6 +43,8 @@ pub(super) enum Taken {
     Gained(Vec<u32>),
     /// These are another's.
     Lost(Vec<u32>),
+    /// A topic could not be read.
+    Failed(PortError),
 }
 
 /// Partitions that wait for a mark to come back.
@@ -124,7 +126,7 @@ impl Intake {
                 },
             };
             if let Some(error) = failed {
-                missed(&error).await;
+                return Taken::Failed(error);
             }
         }
     }
@@ -135,17 +137,22 @@ impl Intake {
         if let Some(gaining) = &mut self.gaining {
             gaining.mark = Some(self.marks);
         }
-        let mark = |value| Message {
+        self.write_mark(Some(self.marks.to_string().into())).await
+    }
+
+    /// Takes the mark away once it has come back. Not before: the topic keeps only the last record
+    /// of a key, and may do so at once.
+    pub(super) async fn unmark(&mut self) -> Result<(), PortError> {
+        self.write_mark(None).await
+    }
+
+    async fn write_mark(&mut self, value: Option<Bytes>) -> Result<(), PortError> {
+        let mark = Message {
             key: Some(self.mark_key.clone()),
             value,
             headers: Vec::new(),
         };
-        let said = mark(Some(self.marks.to_string().into()));
-        until_done(|| {
-            self.broker
-                .send(&self.memory, vec![said.clone(), mark(None)])
-        })
-        .await
+        until_done(|| self.broker.send(&self.memory, vec![mark.clone()])).await
     }
 
     fn on_known(&mut self, event: BrokerEvent) {
@@ -191,8 +198,8 @@ impl Intake {
     }
 }
 
-/// A reader had nothing to give.
-async fn missed(error: &PortError) {
+/// A reader had nothing to give: waits, if that may help.
+pub(super) async fn missed(error: &PortError) {
     if let PortError::Gone { .. } = error {
         tracing::warn!(%error, "records of old gateways were missed");
         return;

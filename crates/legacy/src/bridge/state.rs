@@ -39,7 +39,8 @@ pub(super) struct Settings {
     /// Its name as an owner of leases.
     pub(super) gateway_id: u64,
     pub(super) partition_count: u32,
-    /// Keys served; past it, the one that nobody asked for in the longest time is let go of.
+    /// Keys served; past it, of the tenant that has the most, the one that nobody asked for in the
+    /// longest time is let go of.
     pub(super) feeds_max: usize,
     /// Queries known; the same act.
     pub(super) queries_max: usize,
@@ -105,6 +106,8 @@ pub(super) struct State {
     memories: HashMap<OldKey, Memory>,
     owned: HashSet<u32>,
     feeds: HashMap<OldKey, Feed>,
+    /// How many feeds each tenant has.
+    tenants: HashMap<TenantId, usize>,
     pages: Pages,
     /// Feeds with newcomers, by when they are answered.
     due: BTreeSet<(u64, OldKey)>,
@@ -122,6 +125,7 @@ impl State {
             memories: HashMap::new(),
             owned: HashSet::new(),
             feeds: HashMap::new(),
+            tenants: HashMap::new(),
             pages: Pages::new(gateway_id),
             due: BTreeSet::new(),
             describing: HashMap::new(),
@@ -330,6 +334,7 @@ impl State {
     fn open(&mut self, key: OldKey, target: Target, (memory, origin): (Memory, Origin)) {
         self.make_room_for_feed();
         self.memories.insert(key.clone(), memory.clone());
+        *self.tenants.entry(target.tenant.clone()).or_default() += 1;
         let mut feed = Feed::new(key.clone(), target, memory, origin);
         feed.heard = self.queries.get(&key).map_or(0, |heard| heard.at);
         self.feeds.insert(key.clone(), feed);
@@ -339,6 +344,12 @@ impl State {
     /// Stops serving a key; what is remembered of it stays.
     fn close(&mut self, key: &OldKey) -> Option<Feed> {
         let feed = self.feeds.remove(key)?;
+        if let Some(count) = self.tenants.get_mut(&feed.target.tenant) {
+            *count -= 1;
+            if *count == 0 {
+                self.tenants.remove(&feed.target.tenant);
+            }
+        }
         if let Some(due) = feed.due {
             self.due.remove(&(due, key.clone()));
         }
@@ -462,7 +473,13 @@ impl State {
         if self.feeds.len() < self.settings.feeds_max {
             return;
         }
-        let oldest = self.feeds.values().min_by_key(|feed| feed.heard);
+        // One of the tenant that has the most: a flood of labels is its tenant's own loss.
+        let largest = self.tenants.iter().max_by_key(|(_, count)| **count);
+        let largest = largest.map(|(tenant, _)| tenant.clone());
+        let feeds = self.feeds.values();
+        let oldest = feeds
+            .filter(|feed| Some(&feed.target.tenant) == largest.as_ref())
+            .min_by_key(|feed| feed.heard);
         if let Some(key) = oldest.map(|feed| feed.key.clone()) {
             self.note(Oddity::Evicted, key.as_str().to_owned());
             self.let_go(&key);

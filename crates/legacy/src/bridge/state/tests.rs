@@ -94,6 +94,29 @@ fn the_longest_unasked_goes_first() {
     assert!(!is_served("q0") && !is_served("q2") && is_served("q3"));
 }
 
+/// A tenant that floods the bridge with labels loses its own, and nobody else's.
+#[test]
+fn a_flood_is_its_tenants_own_loss() {
+    let mut world = World::new(12);
+    let other = json!({"companyId": "other", "table": "things", "hashId": "q", "rows": []});
+    let key = OldKey::of("other", "things", "q");
+    let times = Times {
+        sent: 1,
+        now: 1_000_000_000,
+    };
+    let value = other.to_string();
+    let bytes = key.as_str().as_bytes();
+    world.bridge.on_seed(0, bytes, value.as_bytes(), times);
+    for label in 0..2 * world::FEEDS_MAX {
+        world.seed(
+            &format!("q{label}"),
+            world::seed_value(&format!("q{label}"), "0", &[]).as_bytes(),
+        );
+    }
+    assert_eq!(world.bridge.sizes().0, world::FEEDS_MAX);
+    assert!(world.bridge.feeds.contains_key(&key));
+}
+
 /// An LSN that is not above the client's is dropped by its gateway, so none is ever used again: not
 /// after an LSN that is ahead of the database, and not after a restart.
 #[test]
