@@ -158,6 +158,8 @@ pub enum Outcome {
     Aggregates(Aggregates),
     /// Tables.
     Tables(Vec<TableInfo>),
+    /// What a worker gave: JSON text as clients get it, passed on as it is.
+    Json(String),
 }
 
 /// A command's outcome and, when it wrote, the commit it wrote in.
@@ -196,4 +198,12 @@ pub enum CommandError {
     /// It took too long and was stopped.
     #[error("{0}")]
     Timeout(String),
+    /// A worker refused or failed.
+    #[error("{message}")]
+    Worker {
+        /// The stable code of its answer.
+        code: String,
+        /// Its sentence.
+        message: String,
+    },
 }

@@ -27,6 +27,21 @@ pub enum RangeType {
 }
 
 impl RangeType {
+    const ALL: [Self; 6] = [
+        Self::Int4,
+        Self::Int8,
+        Self::Num,
+        Self::Date,
+        Self::Ts,
+        Self::Tstz,
+    ];
+
+    /// The type of a name in SQL.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// Its name in SQL.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -109,6 +109,8 @@ impl Feed {
             .config
             .consumer(&nobody)
             .set("statistics.interval.ms", INTERVAL_MILLIS)
+            // Whoever reads a topic that was removed hears of it after so long, by default 30 s.
+            .set("topic.metadata.propagation.max.ms", "3000")
             .create_with_context(Context::Reader(meter))
             .map_err(error::from_kafka)?;
         Ok(Self {

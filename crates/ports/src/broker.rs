@@ -192,7 +192,7 @@ pub trait BrokerReader: Send {
     ///
     /// # Errors
     /// `Gone` when the reader fell behind what is kept (it stays usable, positioned at the oldest
-    /// message kept); `Unavailable` to be polled again.
+    /// message kept); `Unavailable` to be polled again, also some time after a topic was removed.
     async fn poll(&mut self) -> Result<BrokerEvent, PortError>;
 
     /// Says that all that was handed over is dealt with. When it returns, none of it is ever handed

@@ -340,6 +340,8 @@ impl Broker for MemoryBroker {
         for group in state.groups.values_mut() {
             group.settled.retain(|(name, _), _| name != topic);
         }
+        drop(state);
+        self.stirred.notify_waiters();
         Ok(())
     }
 
@@ -441,9 +443,10 @@ impl MemoryReader {
         for step in 0..places.len() {
             let at = (self.turn + step) % places.len();
             let (name, partition) = &places[at];
-            let Some(topic) = state.topics.get_mut(name) else {
-                continue;
-            };
+            let topic = state.topics.get_mut(name).ok_or(PortError::Unavailable {
+                what: WHAT,
+                source: None,
+            })?;
             let keep = topic.keep;
             let log = &mut topic.logs[*partition as usize];
             log.trim(keep, limits.partition_bytes_max);

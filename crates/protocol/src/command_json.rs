@@ -57,6 +57,19 @@ impl Method {
         Self::ListTables,
     ];
 
+    /// Whether it changes anything, so that it must not be carried out twice.
+    #[must_use]
+    pub const fn is_write(self) -> bool {
+        match self {
+            Self::AddSingle | Self::UpdateSingle | Self::DeleteRow | Self::CreateTable => true,
+            Self::GetData
+            | Self::GetSingle
+            | Self::TableExists
+            | Self::RunAggregation
+            | Self::ListTables => false,
+        }
+    }
+
     /// The name on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -193,6 +193,7 @@ impl From<&CommandError> for ErrorCode {
             CommandError::Constraint(_) => Self::Constraint,
             CommandError::UnreadableValue(_) => Self::UnreadableValue,
             CommandError::Timeout(_) => Self::Timeout,
+            CommandError::Worker { code, .. } => Self::from_text(code).unwrap_or(Self::Internal),
         }
     }
 }

@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod arbitrary;
 mod binary_frame;
+mod calls;
 mod change_record;
 mod changes_json;
 mod client_frame;
@@ -37,6 +38,7 @@ pub use binary_frame::{
     BinaryDiff, BinaryFrameError, WireChange, binary_changes, binary_diff, read_binary_diff,
     read_changes,
 };
+pub use calls::{OLD_TIMEOUT, TIMEOUT_HEADER, read_millis, write_millis};
 pub use change_record::{ChangeRecord, Part};
 pub use changes_json::{RowJsonCache, changes_json};
 pub use client_frame::{
@@ -57,5 +59,5 @@ pub use query_name::{QueryName, QueryWords};
 pub use record_bytes::RecordError;
 pub use reply_json::reply_data;
 pub use row_json::{RowWriter, pk_text, value_text};
-pub use sql_request::{SqlRequest, SqlRequestError};
-pub use sql_response::{SqlResponse, encode_response};
+pub use sql_request::{SqlCall, SqlRequest, SqlRequestError};
+pub use sql_response::{SqlAnswer, SqlResponse, SqlResult, encode_response};

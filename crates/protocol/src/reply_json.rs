@@ -44,6 +44,7 @@ pub fn reply_data(reply: &Reply) -> Vec<u8> {
             write_separated(&mut out, tables, write_table);
             out.push(b']');
         }
+        Outcome::Json(data) => out.extend_from_slice(data.as_bytes()),
     }
     out
 }

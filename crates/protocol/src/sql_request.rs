@@ -16,9 +16,10 @@ use crate::command_json::{COLUMNS_MAX, CONSTRAINTS, DATA_TYPES, key_parts, parse
 use crate::error_code::{ErrorCode, WireError};
 use crate::generated::sql::sql_rpc::{
     AddSingleReq, AddSingleReqArgs, CreateTableReq, CreateTableReqArgs, DeleteRowReq,
-    DeleteRowReqArgs, GetDataReq, GetDataReqArgs, GetSingleReq, GetSingleReqArgs, RequestEnvelope,
-    RequestEnvelopeArgs, RpcMethod, RpcPayload, RunAggregationReq, RunAggregationReqArgs,
-    TableExistsReq, TableExistsReqArgs, UpdateSingleReq, UpdateSingleReqArgs,
+    DeleteRowReqArgs, DescribeReq, DescribeReqArgs, GetDataReq, GetDataReqArgs, GetSingleReq,
+    GetSingleReqArgs, ListTablesReq, ListTablesReqArgs, RequestEnvelope, RequestEnvelopeArgs,
+    RpcMethod, RpcPayload, RunAggregationReq, RunAggregationReqArgs, TableExistsReq,
+    TableExistsReqArgs, UpdateSingleReq, UpdateSingleReqArgs,
 };
 use crate::generated::sql::sql_schema::TableDefinition as TableDefinitionTable;
 use crate::generated::sql::sql_schema::{
@@ -40,7 +41,16 @@ pub struct SqlRequest {
     /// The tenant.
     pub company_id: String,
     /// What to do.
-    pub command: Command,
+    pub call: SqlCall,
+}
+
+/// What a worker is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SqlCall {
+    /// A procedure.
+    Run(Command),
+    /// What a table looks like.
+    Describe(TableName),
 }
 
 /// A call that could not be read, with as much as is needed to answer it.
@@ -73,11 +83,11 @@ impl SqlRequest {
         })?;
         let text = |text: Option<&str>| text.map(str::to_owned);
         decode_payload(bytes, root)
-            .map(|(company_id, command)| Self {
+            .map(|(company_id, call)| Self {
                 correlation_id: text(root.correlation_id()).unwrap_or_default(),
                 reply_topic: text(root.reply_topic()).unwrap_or_default(),
                 company_id,
-                command,
+                call,
             })
             .map_err(|error| SqlRequestError {
                 correlation_id: text(root.correlation_id()),
@@ -88,12 +98,13 @@ impl SqlRequest {
 
     /// Writes a call.
     ///
-    /// # Errors When the command says something that the format cannot: a list of tables, a
-    /// document as a query's value, a limit above 32 bits.
+    /// # Errors
+    /// When the command says something that the format cannot: a document as a query's value, a
+    /// limit above 32 bits.
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
         let mut builder = FlatBufferBuilder::new();
         let b = &mut builder;
-        let (method, payload_type, payload) = encode_payload(b, &self.company_id, &self.command)?;
+        let (method, payload_type, payload) = encode_payload(b, &self.company_id, &self.call)?;
         let arguments = RequestEnvelopeArgs {
             correlation_id: Some(b.create_string(&self.correlation_id)),
             reply_topic: Some(b.create_string(&self.reply_topic)),
@@ -121,14 +132,32 @@ fn key(column: Option<&str>, text: Option<&str>) -> KeySpec {
     }
 }
 
-/// The tenant and the command. The payload says what it is; `method` must not disagree.
-fn decode_payload(bytes: &[u8], root: RequestEnvelope<'_>) -> Result<(String, Command), WireError> {
-    let agrees = root.method().0.checked_add(1) == Some(root.payload_type().0);
-    let none = || bad("the method and the payload of the call do not fit");
-    if !agrees {
-        return Err(none());
+fn unfit() -> WireError {
+    bad("the method and the payload of the call do not fit")
+}
+
+/// The tenant and the call. The payload says what it is; `method` must not disagree.
+fn decode_payload(bytes: &[u8], root: RequestEnvelope<'_>) -> Result<(String, SqlCall), WireError> {
+    if root.method().0.checked_add(1) != Some(root.payload_type().0) {
+        return Err(unfit());
     }
-    let (company, command) = match root.payload_type() {
+    if root.payload_type() == RpcPayload::DescribeReq {
+        let request = root.payload_as_describe_req().ok_or_else(unfit)?;
+        let table = table_name(request.table_name())?;
+        let company = request.company_id().unwrap_or_default();
+        return Ok((company.to_owned(), SqlCall::Describe(table)));
+    }
+    let (company, command) = decode_command(bytes, root)?;
+    let company = company.unwrap_or_default().to_owned();
+    Ok((company, SqlCall::Run(command)))
+}
+
+fn decode_command<'a>(
+    bytes: &[u8],
+    root: RequestEnvelope<'a>,
+) -> Result<(Option<&'a str>, Command), WireError> {
+    let none = unfit;
+    Ok(match root.payload_type() {
         RpcPayload::GetDataReq => {
             let request = root.payload_as_get_data_req().ok_or_else(none)?;
             let selection = decode_selection(bytes, request)?;
@@ -185,9 +214,12 @@ fn decode_payload(bytes: &[u8], root: RequestEnvelope<'_>) -> Result<(String, Co
                 Command::RunAggregation(table, aggregation),
             )
         }
+        RpcPayload::ListTablesReq => {
+            let request = root.payload_as_list_tables_req().ok_or_else(none)?;
+            (request.company_id(), Command::ListTables)
+        }
         _ => return Err(none()),
-    };
-    Ok((company.unwrap_or_default().to_owned(), command))
+    })
 }
 
 fn decode_selection(bytes: &[u8], request: GetDataReq<'_>) -> Result<Selection, WireError> {
@@ -278,9 +310,27 @@ type Payload = (RpcMethod, RpcPayload, WIPOffset<UnionWIPOffset>);
 fn encode_payload(
     b: &mut FlatBufferBuilder<'_>,
     company: &str,
-    command: &Command,
+    call: &SqlCall,
 ) -> Result<Payload, WireError> {
     let company_id = Some(b.create_string(company));
+    match call {
+        SqlCall::Run(command) => encode_command(b, company_id, command),
+        SqlCall::Describe(table) => {
+            let arguments = DescribeReqArgs {
+                company_id,
+                table_name: Some(b.create_string(table.as_str())),
+            };
+            let request = DescribeReq::create(b, &arguments).as_union_value();
+            Ok((RpcMethod::DESCRIBE, RpcPayload::DescribeReq, request))
+        }
+    }
+}
+
+fn encode_command<'b>(
+    b: &mut FlatBufferBuilder<'b>,
+    company_id: Option<WIPOffset<&'b str>>,
+    command: &Command,
+) -> Result<Payload, WireError> {
     Ok(match command {
         Command::GetData(table, selection) => {
             let arguments = GetDataReqArgs {
@@ -336,7 +386,11 @@ fn encode_payload(
                 request,
             )
         }
-        Command::ListTables => return Err(bad("workers do not list tables")),
+        Command::ListTables => {
+            let arguments = ListTablesReqArgs { company_id };
+            let request = ListTablesReq::create(b, &arguments).as_union_value();
+            (RpcMethod::LIST_TABLES, RpcPayload::ListTablesReq, request)
+        }
     })
 }
 

@@ -1,27 +1,32 @@
 //! Answers of a SQL worker to a gateway: `ResponseEnvelope`.
 //!
 //! A worker has typed replies and writes them; a gateway needs only the JSON that it hands on, so
-//! that is what reading gives. Rows are JSON texts on the way, and are passed on as they are.
+//! that is what reading gives. Rows are JSON texts on the way, and are passed on as they are. What
+//! the first version of the format cannot say stands in fields of its own, which old gateways do
+//! not read and old workers do not write: an error's stable code, a write's commit.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use flatbuffers::root_with_opts;
 use flatbuffers::{FlatBufferBuilder, ForwardsUOffset, UnionWIPOffset, Vector, WIPOffset};
 use tidegate_core::{
-    Aggregates, KeysetSpec, Literal, Numeric, Outcome, Reply, Row, TableSchema, Value,
+    Aggregates, Column, ColumnType, KeysetSpec, Literal, Lsn, Numeric, Outcome, RangeType, Reply,
+    Row, TableName, TableSchema, Value,
 };
 
 use crate::error_code::{ErrorCode, Fault, WireError};
 use crate::generated::sql::sql_rpc::{
-    AggRes, AggResArgs, BoolRes, BoolResArgs, ErrorCode as WorkerCode, ResponseEnvelope,
-    ResponseEnvelopeArgs, RowJson, RowJsonArgs, RowsJson, RowsJsonArgs, RowsWithCursor,
-    RowsWithCursorArgs, RpcResponse,
+    AggRes, AggResArgs, BoolRes, BoolResArgs, ColumnKind, ColumnSchema, ColumnSchemaArgs, DataJson,
+    DataJsonArgs, ErrorCode as WorkerCode, ResponseEnvelope, ResponseEnvelopeArgs, RowJson,
+    RowJsonArgs, RowsJson, RowsJsonArgs, RowsWithCursor, RowsWithCursorArgs, RpcResponse,
+    SchemaRes, SchemaResArgs,
 };
 use crate::generated::sql::sql_schema::{
     CursorEntry, DataHelperAggregation, DataHelperAggregationArgs, KeyValuePair,
 };
 use crate::json_text::{is_json, is_number, write_int, write_separated, write_string};
 use crate::query_flatbuffer::{BUDGETS, cursor_literal, encode_keyset};
-use crate::reply_json::write_numeric;
+use crate::reply_json::{reply_data, write_numeric};
 use crate::row_json::{RowWriter, is_reserved, value_text};
 use crate::sql_request::encode_pairs;
 
@@ -33,8 +38,22 @@ const NAMELESS: &str = "rpc error";
 pub struct SqlResponse {
     /// Names the call.
     pub correlation_id: String,
-    /// The `data` of an `rpcResult` as JSON, or why there is none.
-    pub result: Result<Bytes, WireError>,
+    /// What was asked for, or why there is none.
+    pub result: Result<SqlAnswer, WireError>,
+}
+
+/// What a worker answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SqlAnswer {
+    /// To a procedure.
+    Data {
+        /// The `data` of an `rpcResult`.
+        json: String,
+        /// The position of a write's commit, when the worker told it.
+        lsn: Option<Lsn>,
+    },
+    /// To the question what a table looks like.
+    Schema(Arc<TableSchema>),
 }
 
 impl SqlResponse {
@@ -46,10 +65,13 @@ impl SqlResponse {
         let root = root_with_opts::<ResponseEnvelope<'_>>(&BUDGETS, bytes).map_err(|_| {
             WireError::new(ErrorCode::Internal, "the answer is not a ResponseEnvelope")
         })?;
-        let result = if root.ok() {
-            decode_data(root).map(Bytes::from)
-        } else {
-            Err(decode_error(root))
+        let result = match (root.ok(), root.data_as_schema_res()) {
+            (false, _) => Err(decode_error(root)),
+            (true, Some(schema)) => decode_schema(schema).map(SqlAnswer::Schema),
+            (true, None) => decode_data(root).map(|json| SqlAnswer::Data {
+                json: String::from_utf8(json).expect("only text was written"),
+                lsn: (root.lsn() > 0).then(|| Lsn::new(root.lsn())),
+            }),
         };
         Ok(Self {
             correlation_id: root.correlation_id().unwrap_or_default().to_owned(),
@@ -59,16 +81,24 @@ impl SqlResponse {
 }
 
 fn decode_error(root: ResponseEnvelope<'_>) -> WireError {
-    let code = match root.error_code() {
-        WorkerCode::BAD_REQUEST => ErrorCode::BadCommand,
-        _ => ErrorCode::Internal,
+    let code = match (
+        root.code().and_then(ErrorCode::from_text),
+        root.error_code(),
+    ) {
+        (Some(code), _) => code,
+        (None, WorkerCode::BAD_REQUEST) => ErrorCode::BadCommand,
+        (None, _) => ErrorCode::Internal,
     };
     let message = root.error_message().filter(|text| !text.is_empty());
     WireError::new(code, message.unwrap_or(NAMELESS))
 }
 
+fn senseless() -> WireError {
+    WireError::new(ErrorCode::Internal, "the worker's answer makes no sense")
+}
+
 fn decode_data(root: ResponseEnvelope<'_>) -> Result<Vec<u8>, WireError> {
-    let none = || WireError::new(ErrorCode::Internal, "the worker's answer makes no sense");
+    let none = senseless;
     let mut out = Vec::with_capacity(256);
     match root.data_type() {
         RpcResponse::NONE => out.extend_from_slice(b"null"),
@@ -80,7 +110,7 @@ fn decode_data(root: ResponseEnvelope<'_>) -> Result<Vec<u8>, WireError> {
             let row = root.data_as_row_json().ok_or_else(none)?.row();
             match row.unwrap_or_default() {
                 "" => out.extend_from_slice(b"null"),
-                row => copy_row(&mut out, row)?,
+                row => copy_json(&mut out, row)?,
             }
         }
         RpcResponse::BoolRes => {
@@ -88,8 +118,15 @@ fn decode_data(root: ResponseEnvelope<'_>) -> Result<Vec<u8>, WireError> {
             out.extend_from_slice(value.to_string().as_bytes());
         }
         RpcResponse::AggRes => {
-            let agg = root.data_as_agg_res().ok_or_else(none)?.agg();
-            write_aggregation(&mut out, agg);
+            let answer = root.data_as_agg_res().ok_or_else(none)?;
+            match answer.data() {
+                Some(data) => copy_json(&mut out, data)?,
+                None => write_aggregation(&mut out, answer.agg()),
+            }
+        }
+        RpcResponse::DataJson => {
+            let data = root.data_as_data_json().ok_or_else(none)?.data();
+            copy_json(&mut out, data.unwrap_or_default())?;
         }
         RpcResponse::RowsWithCursor => {
             let page = root.data_as_rows_with_cursor().ok_or_else(none)?;
@@ -104,12 +141,12 @@ fn decode_data(root: ResponseEnvelope<'_>) -> Result<Vec<u8>, WireError> {
     Ok(out)
 }
 
-fn copy_row(out: &mut Vec<u8>, row: &str) -> Result<(), WireError> {
-    if !is_json(row) {
+fn copy_json(out: &mut Vec<u8>, text: &str) -> Result<(), WireError> {
+    if !is_json(text) {
         let why = "the worker's answer holds a row that is no JSON";
         return Err(WireError::new(ErrorCode::UnreadableValue, why));
     }
-    out.extend_from_slice(row.as_bytes());
+    out.extend_from_slice(text.as_bytes());
     Ok(())
 }
 
@@ -122,7 +159,7 @@ fn copy_rows(
         if at > 0 {
             out.push(b',');
         }
-        copy_row(out, row)?;
+        copy_json(out, row)?;
     }
     out.push(b']');
     Ok(())
@@ -211,14 +248,22 @@ fn write_pair(out: &mut Vec<u8>, pair: KeyValuePair<'_>) {
     }
 }
 
+/// What a worker has to say.
+#[derive(Debug, Clone, Copy)]
+pub enum SqlResult<'a> {
+    /// What a procedure gave.
+    Reply(&'a Reply),
+    /// What a table looks like.
+    Schema(&'a TableSchema),
+    /// Why there is nothing.
+    Error(&'a WireError),
+}
+
 /// Writes the answer to a call.
 ///
 /// # Errors
-/// When the reply says something that the format cannot: a list of tables.
-pub fn encode_response(
-    correlation_id: &str,
-    result: Result<&Reply, &WireError>,
-) -> Result<Vec<u8>, WireError> {
+/// When a query's value in it is none that the format knows; no database gives such.
+pub fn encode_response(correlation_id: &str, result: SqlResult<'_>) -> Result<Vec<u8>, WireError> {
     let mut builder = FlatBufferBuilder::new();
     let b = &mut builder;
     let mut arguments = ResponseEnvelopeArgs {
@@ -226,19 +271,24 @@ pub fn encode_response(
         ..ResponseEnvelopeArgs::default()
     };
     match result {
-        Ok(reply) => {
-            let (data_type, data) = encode_outcome(b, &reply.outcome)?;
-            arguments.ok = true;
+        SqlResult::Reply(reply) => {
+            let (data_type, data) = encode_outcome(b, reply)?;
             arguments.data_type = data_type;
             arguments.data = Some(data);
+            arguments.lsn = reply.lsn.map_or(0, Lsn::get);
         }
-        Err(error) => {
+        SqlResult::Schema(schema) => {
+            arguments.data_type = RpcResponse::SchemaRes;
+            arguments.data = Some(encode_schema(b, schema).as_union_value());
+        }
+        SqlResult::Error(error) => {
             arguments.ok = false;
             arguments.error_code = match error.code.fault() {
                 Fault::Client => WorkerCode::BAD_REQUEST,
                 Fault::Server => WorkerCode::INTERNAL,
             };
             arguments.error_message = Some(b.create_string(&error.message));
+            arguments.code = Some(b.create_string(error.code.as_str()));
         }
     }
     let root = ResponseEnvelope::create(b, &arguments);
@@ -248,9 +298,9 @@ pub fn encode_response(
 
 fn encode_outcome(
     b: &mut FlatBufferBuilder<'_>,
-    outcome: &Outcome,
+    reply: &Reply,
 ) -> Result<(RpcResponse, WIPOffset<UnionWIPOffset>), WireError> {
-    Ok(match outcome {
+    Ok(match &reply.outcome {
         Outcome::Page {
             schema,
             rows,
@@ -292,17 +342,25 @@ fn encode_outcome(
         }
         Outcome::Aggregates(aggregates) => {
             let agg = Some(encode_aggregates(b, aggregates));
-            let data = AggRes::create(b, &AggResArgs { agg });
+            let data = Some(data_text(b, reply));
+            let data = AggRes::create(b, &AggResArgs { agg, data });
             (RpcResponse::AggRes, data.as_union_value())
         }
-        Outcome::Tables(_) => {
-            let why = "a list of tables has no place in a worker's answer";
-            return Err(WireError::new(ErrorCode::Internal, why));
+        Outcome::Tables(_) | Outcome::Json(_) => {
+            let data = Some(data_text(b, reply));
+            let data = DataJson::create(b, &DataJsonArgs { data });
+            (RpcResponse::DataJson, data.as_union_value())
         }
     })
 }
 
-fn row_text(schema: &std::sync::Arc<TableSchema>, row: &Row) -> String {
+/// What a client gets.
+fn data_text<'b>(b: &mut FlatBufferBuilder<'b>, reply: &Reply) -> WIPOffset<&'b str> {
+    let data = reply_data(reply);
+    b.create_string(std::str::from_utf8(&data).expect("only text was written"))
+}
+
+fn row_text(schema: &Arc<TableSchema>, row: &Row) -> String {
     let mut out = Vec::new();
     RowWriter::new(schema.clone()).write_row(&mut out, row);
     String::from_utf8(out).expect("only text was written")
@@ -310,7 +368,7 @@ fn row_text(schema: &std::sync::Arc<TableSchema>, row: &Row) -> String {
 
 fn encode_rows<'b>(
     b: &mut FlatBufferBuilder<'b>,
-    schema: &std::sync::Arc<TableSchema>,
+    schema: &Arc<TableSchema>,
     rows: &[Row],
 ) -> WIPOffset<Vector<'b, ForwardsUOffset<&'b str>>> {
     let (writer, mut out) = (RowWriter::new(schema.clone()), Vec::new());
@@ -365,6 +423,111 @@ fn encode_aggregates<'b>(
         maximum_values: encode_pairs(b, &values(&aggregates.maximum)),
     };
     DataHelperAggregation::create(b, &arguments)
+}
+
+fn encode_schema<'b>(
+    b: &mut FlatBufferBuilder<'b>,
+    schema: &TableSchema,
+) -> WIPOffset<SchemaRes<'b>> {
+    let columns: Vec<_> = schema
+        .columns()
+        .iter()
+        .map(|column| {
+            let (element, is_array) = match &column.kind {
+                ColumnType::Array(array) => (array.element(), true),
+                element => (element, false),
+            };
+            let (kind, type_name) = kind_of(element);
+            let arguments = ColumnSchemaArgs {
+                name: Some(b.create_string(&column.name)),
+                kind,
+                type_name: type_name.map(|name| b.create_string(name)),
+                is_nullable: column.nullable,
+                is_array,
+            };
+            ColumnSchema::create(b, &arguments)
+        })
+        .collect();
+    let number = |at: &usize| u16::try_from(*at).expect("a table has at most 1,600 columns");
+    let key: Vec<u16> = schema.key().iter().map(number).collect();
+    let arguments = SchemaResArgs {
+        name: Some(b.create_string(schema.table().as_str())),
+        columns: Some(b.create_vector(&columns)),
+        key: Some(b.create_vector(&key)),
+    };
+    SchemaRes::create(b, &arguments)
+}
+
+fn decode_schema(schema: SchemaRes<'_>) -> Result<Arc<TableSchema>, WireError> {
+    let name = schema.name().and_then(|name| TableName::parse(name).ok());
+    let name = name.ok_or_else(senseless)?;
+    let column = |column: ColumnSchema<'_>| {
+        let element = type_of(column.kind(), column.type_name())?;
+        Some(Column {
+            name: column.name()?.into(),
+            kind: match column.is_array() {
+                true => ColumnType::array_of(element),
+                false => element,
+            },
+            nullable: column.is_nullable(),
+        })
+    };
+    let columns = schema.columns().unwrap_or_default();
+    let columns: Option<Vec<Column>> = columns.iter().map(column).collect();
+    let columns = columns.ok_or_else(senseless)?;
+    let key = schema.key().unwrap_or_default();
+    let key: Vec<usize> = key.iter().map(usize::from).collect();
+    if key.iter().any(|at| *at >= columns.len()) {
+        return Err(senseless());
+    }
+    Ok(Arc::new(TableSchema::new(name, columns, key)))
+}
+
+fn kind_of(kind: &ColumnType) -> (ColumnKind, Option<&str>) {
+    let kind = match kind {
+        ColumnType::Boolean => ColumnKind::BOOLEAN,
+        ColumnType::SmallInt => ColumnKind::SMALL_INT,
+        ColumnType::Integer => ColumnKind::INTEGER,
+        ColumnType::BigInt => ColumnKind::BIG_INT,
+        ColumnType::WideInteger => ColumnKind::WIDE_INTEGER,
+        ColumnType::Real => ColumnKind::REAL,
+        ColumnType::Double => ColumnKind::DOUBLE,
+        ColumnType::Numeric => ColumnKind::NUMERIC,
+        ColumnType::Text => ColumnKind::TEXT,
+        ColumnType::Timestamp => ColumnKind::TIMESTAMP,
+        ColumnType::Date => ColumnKind::DATE,
+        ColumnType::Bytea => ColumnKind::BYTEA,
+        ColumnType::Json => ColumnKind::JSON,
+        ColumnType::JsonText => ColumnKind::JSON_TEXT,
+        ColumnType::Range(range) => return (ColumnKind::RANGE, Some(range.name())),
+        // An array's elements are no arrays; should they ever be, their name says so.
+        ColumnType::Array(_) | ColumnType::Other(_) => {
+            return (ColumnKind::OTHER, Some(kind.name()));
+        }
+    };
+    (kind, None)
+}
+
+fn type_of(kind: ColumnKind, name: Option<&str>) -> Option<ColumnType> {
+    Some(match kind {
+        ColumnKind::BOOLEAN => ColumnType::Boolean,
+        ColumnKind::SMALL_INT => ColumnType::SmallInt,
+        ColumnKind::INTEGER => ColumnType::Integer,
+        ColumnKind::BIG_INT => ColumnType::BigInt,
+        ColumnKind::WIDE_INTEGER => ColumnType::WideInteger,
+        ColumnKind::REAL => ColumnType::Real,
+        ColumnKind::DOUBLE => ColumnType::Double,
+        ColumnKind::NUMERIC => ColumnType::Numeric,
+        ColumnKind::TEXT => ColumnType::Text,
+        ColumnKind::TIMESTAMP => ColumnType::Timestamp,
+        ColumnKind::DATE => ColumnType::Date,
+        ColumnKind::BYTEA => ColumnType::Bytea,
+        ColumnKind::JSON => ColumnType::Json,
+        ColumnKind::JSON_TEXT => ColumnType::JsonText,
+        ColumnKind::RANGE => ColumnType::Range(RangeType::from_name(name?)?),
+        ColumnKind::OTHER => ColumnType::Other(name?.into()),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

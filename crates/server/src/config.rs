@@ -21,6 +21,8 @@ use std::time::Duration;
 
 use tidegate_core::Tenancy;
 use tidegate_gateway::{Auth, JwtAlgorithm, JwtConfig};
+use tidegate_ports::TopicName;
+use tidegate_rpc::RpcTopics;
 
 #[cfg(feature = "kafka")]
 pub(crate) use addresses::KafkaAddress;
@@ -53,11 +55,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) sqlite_readers: usize,
     pub(crate) sqlite_timeout: Duration,
-    #[cfg_attr(
-        not(any(feature = "kafka", feature = "redis", feature = "postgres")),
-        expect(dead_code, reason = "only adapters read it, and this build has none")
-    )]
     pub(crate) engines: Engines,
+    pub(crate) rpc: RpcSettings,
     pub(crate) drain: Duration,
     pub(crate) log: LogSettings,
     pub(crate) demo: Option<DemoSettings>,
@@ -86,6 +85,16 @@ pub(crate) struct Engines {
     pub(crate) postgres_slot: String,
     pub(crate) postgres_connections: usize,
     pub(crate) postgres_timeout: Duration,
+}
+
+/// How workers are asked, and where they listen.
+#[derive(Debug)]
+pub(crate) struct RpcSettings {
+    pub(crate) topics: RpcTopics,
+    /// Nothing is a topic of this process.
+    pub(crate) reply_topic: Option<TopicName>,
+    pub(crate) timeout: Duration,
+    pub(crate) heartbeat: Duration,
 }
 
 /// Bounds of the parts; the table of keys says what each is for.
@@ -165,6 +174,7 @@ impl Config {
             sqlite_readers: settings.count(Key::SqliteReaders)?,
             sqlite_timeout: Duration::from_secs(settings.number(Key::SqliteTimeoutSeconds)?),
             engines: seams::engines(settings)?,
+            rpc: seams::rpc(settings)?,
             drain: Duration::from_secs(settings.number(Key::DrainSeconds)?),
             log: log(settings)?,
             demo: demo(settings, &tenancy)?,

@@ -23,16 +23,19 @@ pub(crate) enum Part {
     Processor,
     /// The gateway is bound and not draining.
     Gateway,
+    /// The worker has joined those who share the calls.
+    Worker,
 }
 
 impl Part {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Bus,
         Self::Cache,
         Self::Database,
         Self::Relay,
         Self::Processor,
         Self::Gateway,
+        Self::Worker,
     ];
 
     const fn name(self) -> &'static str {
@@ -43,6 +46,7 @@ impl Part {
             Self::Relay => "relay",
             Self::Processor => "processor",
             Self::Gateway => "gateway",
+            Self::Worker => "worker",
         }
     }
 
@@ -53,6 +57,7 @@ impl Part {
             Self::Relay => Some(Role::Cdc),
             Self::Processor => Some(Role::Processor),
             Self::Gateway => Some(Role::Gateway),
+            Self::Worker => Some(Role::Worker),
         }
     }
 }

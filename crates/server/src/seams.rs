@@ -8,6 +8,9 @@
 #[cfg(any(feature = "kafka", feature = "redis", feature = "postgres"))]
 mod adapters;
 pub(crate) mod examine;
+mod workers;
+
+pub(crate) use workers::worker_config;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +23,7 @@ use tidegate_ports::{
     Broker, Bus, Database, HotCache, Link, MemoryBroker, MemoryBrokerLimits, MemoryBus,
     MemoryBusLimits, MemoryCache, MemoryCacheLimits, PortError, jittered,
 };
+use tidegate_rpc::WorkerDatabase;
 use tidegate_sqlite::{OpenError, SqliteConfig, SqliteDatabase};
 
 use crate::config::{BusAddress, CacheAddress, Config, DatabaseAddress};
@@ -52,10 +56,22 @@ pub(crate) async fn open(config: &Config, readiness: &Readiness) -> Result<Seams
     };
     let database = async {
         let database = open_database(config).await?;
-        readiness.set(Part::Database);
+        if database.is_some() {
+            readiness.set(Part::Database);
+        }
         Ok::<_, Failure>(database)
     };
-    let ((bus, broker, closing), (database, database_probe)) = tokio::try_join!(bus, database)?;
+    let ((bus, broker, mut closing), database) = tokio::try_join!(bus, database)?;
+    let (database, database_probe) = match database {
+        Some(database) => database,
+        None => {
+            let workers = workers::open(config, &broker).await?;
+            readiness.set(Part::Database);
+            closing.workers = Some(Arc::clone(&workers));
+            let workers: Arc<dyn Database> = workers;
+            (workers, None)
+        }
+    };
     let cache = make_cache(config)?;
     Ok(Seams {
         bus,
@@ -70,23 +86,22 @@ pub(crate) async fn open(config: &Config, readiness: &Readiness) -> Result<Seams
 /// What an adapter has to do last, when every part has ended.
 #[derive(Clone, Default)]
 pub(crate) struct Closing {
+    workers: Option<Arc<WorkerDatabase>>,
     #[cfg(feature = "kafka")]
     kafka: Option<Arc<tidegate_kafka::KafkaBus>>,
 }
 
 impl Closing {
-    /// Leaves the groups of the bus, so that others take over at once and not after a time-out.
-    #[cfg_attr(
-        not(feature = "kafka"),
-        expect(clippy::unused_async, reason = "only the adapter for Kafka waits")
-    )]
+    /// Removes what is only ours, and leaves the groups of the bus, so that others take over at
+    /// once and not after a time-out.
     pub(crate) async fn run(self, patience: Duration) {
+        if let Some(workers) = self.workers {
+            workers.close(patience).await;
+        }
         #[cfg(feature = "kafka")]
         if let Some(bus) = self.kafka {
             bus.close(patience).await;
         }
-        #[cfg(not(feature = "kafka"))]
-        let (Self {}, _) = (self, patience);
     }
 }
 
@@ -207,7 +222,11 @@ async fn open_bus(config: &Config) -> Result<(Arc<dyn Bus>, Arc<dyn Broker>, Clo
             let bus = adapters::kafka(config, address).await?;
             let broker = bus.broker().map_err(|error| port_failure(&error))?;
             let kafka = Some(Arc::clone(&bus));
-            Ok((bus, Arc::new(broker), Closing { kafka }))
+            let closing = Closing {
+                kafka,
+                ..Closing::default()
+            };
+            Ok((bus, Arc::new(broker), closing))
         }
         #[cfg(not(feature = "kafka"))]
         BusAddress::Kafka(_) => Err(missing("kafka")),
@@ -227,9 +246,14 @@ fn make_cache(config: &Config) -> Result<Arc<dyn HotCache>, Failure> {
     }
 }
 
-async fn open_database(config: &Config) -> Result<(Arc<dyn Database>, Option<Probe>), Failure> {
+/// A database, and how it is asked whether it is there.
+type Opened = (Arc<dyn Database>, Option<Probe>);
+
+/// Nothing when it is the workers who have the database.
+async fn open_database(config: &Config) -> Result<Option<Opened>, Failure> {
     match &config.database {
-        DatabaseAddress::Sqlite(file) => Ok((sqlite(config, file).await?, None)),
+        DatabaseAddress::Sqlite(file) => Ok(Some((sqlite(config, file).await?, None))),
+        DatabaseAddress::Workers => Ok(None),
         #[cfg(feature = "postgres")]
         DatabaseAddress::Postgres(address) => {
             let database = adapters::postgres(config, address).await?;
@@ -238,7 +262,7 @@ async fn open_database(config: &Config) -> Result<(Arc<dyn Database>, Option<Pro
                 let database = Arc::clone(&asked);
                 async move { database.ping().await }.boxed()
             };
-            Ok((database, Some(Arc::new(probe))))
+            Ok(Some((database, Some(Arc::new(probe)))))
         }
         #[cfg(not(feature = "postgres"))]
         DatabaseAddress::Postgres(_) => Err(missing("postgres")),

@@ -19,6 +19,7 @@ use tidegate_gateway::{
 };
 use tidegate_ports::Database;
 use tidegate_processor::Processor;
+use tidegate_rpc::Worker;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -104,6 +105,9 @@ impl System {
         }
         if config.roles.has(Role::Cdc) {
             system.run_relay(&seams);
+        }
+        if config.roles.has(Role::Worker) {
+            system.run_worker(&config, &seams).await?;
         }
         if let Some(settings) = config.demo {
             system.run_demo(settings, seams.database);
@@ -223,6 +227,20 @@ impl System {
         let stop = self.behind.clone();
         self.part("bridge", async move {
             let run = tidegate_legacy::bridge::run(bridge, ports, stop).await;
+            run.map_err(|error| port_failure(&error))
+        });
+        Ok(())
+    }
+
+    async fn run_worker(&mut self, config: &Config, seams: &Seams) -> Result<(), Failure> {
+        let worker = seams::worker_config(config);
+        let (broker, database) = (&seams.broker, &seams.database);
+        let join = || Worker::join(worker.clone(), Arc::clone(broker), Arc::clone(database));
+        let worker = until_available("the worker's share of the calls", join).await?;
+        self.readiness.set(Part::Worker);
+        let stop = self.behind.clone();
+        self.part("worker", async move {
+            let run = worker.run(stop).await;
             run.map_err(|error| port_failure(&error))
         });
         Ok(())

@@ -94,8 +94,13 @@ async fn topics_come_and_go(broker: &dyn Broker, topic: &TopicName) {
     broker.create(topic, 2, MINUTE).await.expect("there is one");
     assert!(broker.topics().await.expect("up").contains(topic));
     broker.send(topic, vec![said("k", "v")]).await.expect("up");
+    let reader = broker.follow(&names, Start::Latest).await;
+    let mut reader = reader.expect("up");
     broker.remove(topic).await.expect("up");
     assert!(!broker.topics().await.expect("up").contains(topic));
+    // Whoever reads it hears that it is gone.
+    let heard = reader.poll().await;
+    assert!(heard.is_err_and(|error| error.is_retryable()));
 }
 
 /// Messages of a key come in order from one partition, with headers, and with what is missing still

@@ -5513,10 +5513,10 @@ pub mod sql_rpc {
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_RPC_METHOD: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_RPC_METHOD: u8 = 7;
+pub const ENUM_MAX_RPC_METHOD: u8 = 9;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_RPC_METHOD: [RpcMethod; 8] = [
+pub const ENUM_VALUES_RPC_METHOD: [RpcMethod; 10] = [
   RpcMethod::GET_DATA,
   RpcMethod::GET_SINGLE,
   RpcMethod::ADD_SINGLE,
@@ -5525,6 +5525,8 @@ pub const ENUM_VALUES_RPC_METHOD: [RpcMethod; 8] = [
   RpcMethod::CREATE_TABLE,
   RpcMethod::TABLE_EXISTS,
   RpcMethod::RUN_AGGREGATION,
+  RpcMethod::LIST_TABLES,
+  RpcMethod::DESCRIBE,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -5540,9 +5542,11 @@ impl RpcMethod {
   pub const CREATE_TABLE: Self = Self(5);
   pub const TABLE_EXISTS: Self = Self(6);
   pub const RUN_AGGREGATION: Self = Self(7);
+  pub const LIST_TABLES: Self = Self(8);
+  pub const DESCRIBE: Self = Self(9);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 7;
+  pub const ENUM_MAX: u8 = 9;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::GET_DATA,
     Self::GET_SINGLE,
@@ -5552,6 +5556,8 @@ impl RpcMethod {
     Self::CREATE_TABLE,
     Self::TABLE_EXISTS,
     Self::RUN_AGGREGATION,
+    Self::LIST_TABLES,
+    Self::DESCRIBE,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -5564,6 +5570,8 @@ impl RpcMethod {
       Self::CREATE_TABLE => Some("CREATE_TABLE"),
       Self::TABLE_EXISTS => Some("TABLE_EXISTS"),
       Self::RUN_AGGREGATION => Some("RUN_AGGREGATION"),
+      Self::LIST_TABLES => Some("LIST_TABLES"),
+      Self::DESCRIBE => Some("DESCRIBE"),
       _ => None,
     }
   }
@@ -5709,10 +5717,10 @@ impl ::flatbuffers::SimpleToVerifyInSlice for ErrorCode {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_RPC_PAYLOAD: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_RPC_PAYLOAD: u8 = 8;
+pub const ENUM_MAX_RPC_PAYLOAD: u8 = 10;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_RPC_PAYLOAD: [RpcPayload; 9] = [
+pub const ENUM_VALUES_RPC_PAYLOAD: [RpcPayload; 11] = [
   RpcPayload::NONE,
   RpcPayload::GetDataReq,
   RpcPayload::GetSingleReq,
@@ -5722,6 +5730,8 @@ pub const ENUM_VALUES_RPC_PAYLOAD: [RpcPayload; 9] = [
   RpcPayload::CreateTableReq,
   RpcPayload::TableExistsReq,
   RpcPayload::RunAggregationReq,
+  RpcPayload::ListTablesReq,
+  RpcPayload::DescribeReq,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -5738,9 +5748,11 @@ impl RpcPayload {
   pub const CreateTableReq: Self = Self(6);
   pub const TableExistsReq: Self = Self(7);
   pub const RunAggregationReq: Self = Self(8);
+  pub const ListTablesReq: Self = Self(9);
+  pub const DescribeReq: Self = Self(10);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 8;
+  pub const ENUM_MAX: u8 = 10;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::GetDataReq,
@@ -5751,6 +5763,8 @@ impl RpcPayload {
     Self::CreateTableReq,
     Self::TableExistsReq,
     Self::RunAggregationReq,
+    Self::ListTablesReq,
+    Self::DescribeReq,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -5764,6 +5778,8 @@ impl RpcPayload {
       Self::CreateTableReq => Some("CreateTableReq"),
       Self::TableExistsReq => Some("TableExistsReq"),
       Self::RunAggregationReq => Some("RunAggregationReq"),
+      Self::ListTablesReq => Some("ListTablesReq"),
+      Self::DescribeReq => Some("DescribeReq"),
       _ => None,
     }
   }
@@ -5823,16 +5839,18 @@ pub struct RpcPayloadUnionTableOffset {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_RPC_RESPONSE: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_RPC_RESPONSE: u8 = 5;
+pub const ENUM_MAX_RPC_RESPONSE: u8 = 7;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_RPC_RESPONSE: [RpcResponse; 6] = [
+pub const ENUM_VALUES_RPC_RESPONSE: [RpcResponse; 8] = [
   RpcResponse::NONE,
   RpcResponse::RowsJson,
   RpcResponse::RowJson,
   RpcResponse::BoolRes,
   RpcResponse::AggRes,
   RpcResponse::RowsWithCursor,
+  RpcResponse::DataJson,
+  RpcResponse::SchemaRes,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -5846,9 +5864,11 @@ impl RpcResponse {
   pub const BoolRes: Self = Self(3);
   pub const AggRes: Self = Self(4);
   pub const RowsWithCursor: Self = Self(5);
+  pub const DataJson: Self = Self(6);
+  pub const SchemaRes: Self = Self(7);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 5;
+  pub const ENUM_MAX: u8 = 7;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::RowsJson,
@@ -5856,6 +5876,8 @@ impl RpcResponse {
     Self::BoolRes,
     Self::AggRes,
     Self::RowsWithCursor,
+    Self::DataJson,
+    Self::SchemaRes,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -5866,6 +5888,8 @@ impl RpcResponse {
       Self::BoolRes => Some("BoolRes"),
       Self::AggRes => Some("AggRes"),
       Self::RowsWithCursor => Some("RowsWithCursor"),
+      Self::DataJson => Some("DataJson"),
+      Self::SchemaRes => Some("SchemaRes"),
       _ => None,
     }
   }
@@ -5922,6 +5946,146 @@ impl<'a> ::flatbuffers::Verifiable for RpcResponse {
 impl ::flatbuffers::SimpleToVerifyInSlice for RpcResponse {}
 pub struct RpcResponseUnionTableOffset {}
 
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MIN_COLUMN_KIND: u8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MAX_COLUMN_KIND: u8 = 15;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+#[allow(non_camel_case_types)]
+pub const ENUM_VALUES_COLUMN_KIND: [ColumnKind; 16] = [
+  ColumnKind::BOOLEAN,
+  ColumnKind::SMALL_INT,
+  ColumnKind::INTEGER,
+  ColumnKind::BIG_INT,
+  ColumnKind::WIDE_INTEGER,
+  ColumnKind::REAL,
+  ColumnKind::DOUBLE,
+  ColumnKind::NUMERIC,
+  ColumnKind::TEXT,
+  ColumnKind::TIMESTAMP,
+  ColumnKind::DATE,
+  ColumnKind::BYTEA,
+  ColumnKind::JSON,
+  ColumnKind::JSON_TEXT,
+  ColumnKind::RANGE,
+  ColumnKind::OTHER,
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct ColumnKind(pub u8);
+#[allow(non_upper_case_globals)]
+impl ColumnKind {
+  pub const BOOLEAN: Self = Self(0);
+  pub const SMALL_INT: Self = Self(1);
+  pub const INTEGER: Self = Self(2);
+  pub const BIG_INT: Self = Self(3);
+  pub const WIDE_INTEGER: Self = Self(4);
+  pub const REAL: Self = Self(5);
+  pub const DOUBLE: Self = Self(6);
+  pub const NUMERIC: Self = Self(7);
+  pub const TEXT: Self = Self(8);
+  pub const TIMESTAMP: Self = Self(9);
+  pub const DATE: Self = Self(10);
+  pub const BYTEA: Self = Self(11);
+  pub const JSON: Self = Self(12);
+  pub const JSON_TEXT: Self = Self(13);
+  pub const RANGE: Self = Self(14);
+  pub const OTHER: Self = Self(15);
+
+  pub const ENUM_MIN: u8 = 0;
+  pub const ENUM_MAX: u8 = 15;
+  pub const ENUM_VALUES: &'static [Self] = &[
+    Self::BOOLEAN,
+    Self::SMALL_INT,
+    Self::INTEGER,
+    Self::BIG_INT,
+    Self::WIDE_INTEGER,
+    Self::REAL,
+    Self::DOUBLE,
+    Self::NUMERIC,
+    Self::TEXT,
+    Self::TIMESTAMP,
+    Self::DATE,
+    Self::BYTEA,
+    Self::JSON,
+    Self::JSON_TEXT,
+    Self::RANGE,
+    Self::OTHER,
+  ];
+  /// Returns the variant's name or "" if unknown.
+  pub fn variant_name(self) -> Option<&'static str> {
+    match self {
+      Self::BOOLEAN => Some("BOOLEAN"),
+      Self::SMALL_INT => Some("SMALL_INT"),
+      Self::INTEGER => Some("INTEGER"),
+      Self::BIG_INT => Some("BIG_INT"),
+      Self::WIDE_INTEGER => Some("WIDE_INTEGER"),
+      Self::REAL => Some("REAL"),
+      Self::DOUBLE => Some("DOUBLE"),
+      Self::NUMERIC => Some("NUMERIC"),
+      Self::TEXT => Some("TEXT"),
+      Self::TIMESTAMP => Some("TIMESTAMP"),
+      Self::DATE => Some("DATE"),
+      Self::BYTEA => Some("BYTEA"),
+      Self::JSON => Some("JSON"),
+      Self::JSON_TEXT => Some("JSON_TEXT"),
+      Self::RANGE => Some("RANGE"),
+      Self::OTHER => Some("OTHER"),
+      _ => None,
+    }
+  }
+}
+impl ::core::fmt::Debug for ColumnKind {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    if let Some(name) = self.variant_name() {
+      f.write_str(name)
+    } else {
+      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+    }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for ColumnKind {
+  type Inner = Self;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+    Self(b)
+  }
+}
+
+impl ::flatbuffers::Push for ColumnKind {
+    type Output = ColumnKind;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+    }
+}
+
+impl ::flatbuffers::EndianScalar for ColumnKind {
+  type Scalar = u8;
+  #[inline]
+  fn to_little_endian(self) -> u8 {
+    self.0.to_le()
+  }
+  #[inline]
+  #[allow(clippy::wrong_self_convention)]
+  fn from_little_endian(v: u8) -> Self {
+    let b = u8::from_le(v);
+    Self(b)
+  }
+}
+
+impl<'a> ::flatbuffers::Verifiable for ColumnKind {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    u8::run_verifier(v, pos)
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for ColumnKind {}
 pub enum GetDataReqOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -7183,6 +7347,215 @@ impl ::core::fmt::Debug for RunAggregationReq<'_> {
       ds.finish()
   }
 }
+pub enum ListTablesReqOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct ListTablesReq<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ListTablesReq<'a> {
+  type Inner = ListTablesReq<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> ListTablesReq<'a> {
+  pub const VT_COMPANY_ID: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    ListTablesReq { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ListTablesReqArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<ListTablesReq<'bldr>> {
+    let mut builder = ListTablesReqBuilder::new(_fbb);
+    if let Some(x) = args.company_id { builder.add_company_id(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn company_id(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(ListTablesReq::VT_COMPANY_ID, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for ListTablesReq<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("company_id", Self::VT_COMPANY_ID, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ListTablesReqArgs<'a> {
+    pub company_id: Option<::flatbuffers::WIPOffset<&'a str>>,
+}
+impl<'a> Default for ListTablesReqArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ListTablesReqArgs {
+      company_id: None,
+    }
+  }
+}
+
+pub struct ListTablesReqBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ListTablesReqBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_company_id(&mut self, company_id: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ListTablesReq::VT_COMPANY_ID, company_id);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ListTablesReqBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ListTablesReqBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<ListTablesReq<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for ListTablesReq<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("ListTablesReq");
+      ds.field("company_id", &self.company_id());
+      ds.finish()
+  }
+}
+pub enum DescribeReqOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct DescribeReq<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for DescribeReq<'a> {
+  type Inner = DescribeReq<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> DescribeReq<'a> {
+  pub const VT_COMPANY_ID: ::flatbuffers::VOffsetT = 4;
+  pub const VT_TABLE_NAME: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    DescribeReq { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args DescribeReqArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<DescribeReq<'bldr>> {
+    let mut builder = DescribeReqBuilder::new(_fbb);
+    if let Some(x) = args.table_name { builder.add_table_name(x); }
+    if let Some(x) = args.company_id { builder.add_company_id(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn company_id(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(DescribeReq::VT_COMPANY_ID, None)}
+  }
+  #[inline]
+  pub fn table_name(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(DescribeReq::VT_TABLE_NAME, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for DescribeReq<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("company_id", Self::VT_COMPANY_ID, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("table_name", Self::VT_TABLE_NAME, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct DescribeReqArgs<'a> {
+    pub company_id: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub table_name: Option<::flatbuffers::WIPOffset<&'a str>>,
+}
+impl<'a> Default for DescribeReqArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    DescribeReqArgs {
+      company_id: None,
+      table_name: None,
+    }
+  }
+}
+
+pub struct DescribeReqBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> DescribeReqBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_company_id(&mut self, company_id: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(DescribeReq::VT_COMPANY_ID, company_id);
+  }
+  #[inline]
+  pub fn add_table_name(&mut self, table_name: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(DescribeReq::VT_TABLE_NAME, table_name);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> DescribeReqBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    DescribeReqBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<DescribeReq<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for DescribeReq<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("DescribeReq");
+      ds.field("company_id", &self.company_id());
+      ds.field("table_name", &self.table_name());
+      ds.finish()
+  }
+}
 pub enum RowsJsonOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -7488,6 +7861,7 @@ impl<'a> ::flatbuffers::Follow<'a> for AggRes<'a> {
 
 impl<'a> AggRes<'a> {
   pub const VT_AGG: ::flatbuffers::VOffsetT = 4;
+  pub const VT_DATA: ::flatbuffers::VOffsetT = 6;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -7499,6 +7873,7 @@ impl<'a> AggRes<'a> {
     args: &'args AggResArgs<'args>
   ) -> ::flatbuffers::WIPOffset<AggRes<'bldr>> {
     let mut builder = AggResBuilder::new(_fbb);
+    if let Some(x) = args.data { builder.add_data(x); }
     if let Some(x) = args.agg { builder.add_agg(x); }
     builder.finish()
   }
@@ -7511,6 +7886,13 @@ impl<'a> AggRes<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<super::sql_schema::DataHelperAggregation>>(AggRes::VT_AGG, None)}
   }
+  #[inline]
+  pub fn data(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(AggRes::VT_DATA, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for AggRes<'_> {
@@ -7520,18 +7902,21 @@ impl ::flatbuffers::Verifiable for AggRes<'_> {
   ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
     v.visit_table(pos)?
      .visit_field::<::flatbuffers::ForwardsUOffset<super::sql_schema::DataHelperAggregation>>("agg", Self::VT_AGG, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("data", Self::VT_DATA, false)?
      .finish();
     Ok(())
   }
 }
 pub struct AggResArgs<'a> {
     pub agg: Option<::flatbuffers::WIPOffset<super::sql_schema::DataHelperAggregation<'a>>>,
+    pub data: Option<::flatbuffers::WIPOffset<&'a str>>,
 }
 impl<'a> Default for AggResArgs<'a> {
   #[inline]
   fn default() -> Self {
     AggResArgs {
       agg: None,
+      data: None,
     }
   }
 }
@@ -7544,6 +7929,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> AggResBuilder<'a, 'b, A> {
   #[inline]
   pub fn add_agg(&mut self, agg: ::flatbuffers::WIPOffset<super::sql_schema::DataHelperAggregation<'b >>) {
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<super::sql_schema::DataHelperAggregation>>(AggRes::VT_AGG, agg);
+  }
+  #[inline]
+  pub fn add_data(&mut self, data: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(AggRes::VT_DATA, data);
   }
   #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> AggResBuilder<'a, 'b, A> {
@@ -7564,6 +7953,7 @@ impl ::core::fmt::Debug for AggRes<'_> {
   fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
     let mut ds = f.debug_struct("AggRes");
       ds.field("agg", &self.agg());
+      ds.field("data", &self.data());
       ds.finish()
   }
 }
@@ -7680,6 +8070,396 @@ impl ::core::fmt::Debug for RowsWithCursor<'_> {
       ds.finish()
   }
 }
+pub enum DataJsonOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct DataJson<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for DataJson<'a> {
+  type Inner = DataJson<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> DataJson<'a> {
+  pub const VT_DATA: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    DataJson { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args DataJsonArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<DataJson<'bldr>> {
+    let mut builder = DataJsonBuilder::new(_fbb);
+    if let Some(x) = args.data { builder.add_data(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn data(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(DataJson::VT_DATA, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for DataJson<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("data", Self::VT_DATA, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct DataJsonArgs<'a> {
+    pub data: Option<::flatbuffers::WIPOffset<&'a str>>,
+}
+impl<'a> Default for DataJsonArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    DataJsonArgs {
+      data: None,
+    }
+  }
+}
+
+pub struct DataJsonBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> DataJsonBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_data(&mut self, data: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(DataJson::VT_DATA, data);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> DataJsonBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    DataJsonBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<DataJson<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for DataJson<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("DataJson");
+      ds.field("data", &self.data());
+      ds.finish()
+  }
+}
+pub enum ColumnSchemaOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct ColumnSchema<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ColumnSchema<'a> {
+  type Inner = ColumnSchema<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> ColumnSchema<'a> {
+  pub const VT_NAME: ::flatbuffers::VOffsetT = 4;
+  pub const VT_KIND: ::flatbuffers::VOffsetT = 6;
+  pub const VT_TYPE_NAME: ::flatbuffers::VOffsetT = 8;
+  pub const VT_IS_NULLABLE: ::flatbuffers::VOffsetT = 10;
+  pub const VT_IS_ARRAY: ::flatbuffers::VOffsetT = 12;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    ColumnSchema { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ColumnSchemaArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<ColumnSchema<'bldr>> {
+    let mut builder = ColumnSchemaBuilder::new(_fbb);
+    if let Some(x) = args.type_name { builder.add_type_name(x); }
+    if let Some(x) = args.name { builder.add_name(x); }
+    builder.add_is_array(args.is_array);
+    builder.add_is_nullable(args.is_nullable);
+    builder.add_kind(args.kind);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn name(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(ColumnSchema::VT_NAME, None)}
+  }
+  #[inline]
+  pub fn kind(&self) -> ColumnKind {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<ColumnKind>(ColumnSchema::VT_KIND, Some(ColumnKind::BOOLEAN)).unwrap()}
+  }
+  #[inline]
+  pub fn type_name(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(ColumnSchema::VT_TYPE_NAME, None)}
+  }
+  #[inline]
+  pub fn is_nullable(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(ColumnSchema::VT_IS_NULLABLE, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn is_array(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(ColumnSchema::VT_IS_ARRAY, Some(false)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for ColumnSchema<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, false)?
+     .visit_field::<ColumnKind>("kind", Self::VT_KIND, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("type_name", Self::VT_TYPE_NAME, false)?
+     .visit_field::<bool>("is_nullable", Self::VT_IS_NULLABLE, false)?
+     .visit_field::<bool>("is_array", Self::VT_IS_ARRAY, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ColumnSchemaArgs<'a> {
+    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub kind: ColumnKind,
+    pub type_name: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub is_nullable: bool,
+    pub is_array: bool,
+}
+impl<'a> Default for ColumnSchemaArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ColumnSchemaArgs {
+      name: None,
+      kind: ColumnKind::BOOLEAN,
+      type_name: None,
+      is_nullable: false,
+      is_array: false,
+    }
+  }
+}
+
+pub struct ColumnSchemaBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ColumnSchemaBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ColumnSchema::VT_NAME, name);
+  }
+  #[inline]
+  pub fn add_kind(&mut self, kind: ColumnKind) {
+    self.fbb_.push_slot::<ColumnKind>(ColumnSchema::VT_KIND, kind, ColumnKind::BOOLEAN);
+  }
+  #[inline]
+  pub fn add_type_name(&mut self, type_name: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ColumnSchema::VT_TYPE_NAME, type_name);
+  }
+  #[inline]
+  pub fn add_is_nullable(&mut self, is_nullable: bool) {
+    self.fbb_.push_slot::<bool>(ColumnSchema::VT_IS_NULLABLE, is_nullable, false);
+  }
+  #[inline]
+  pub fn add_is_array(&mut self, is_array: bool) {
+    self.fbb_.push_slot::<bool>(ColumnSchema::VT_IS_ARRAY, is_array, false);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ColumnSchemaBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ColumnSchemaBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<ColumnSchema<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for ColumnSchema<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("ColumnSchema");
+      ds.field("name", &self.name());
+      ds.field("kind", &self.kind());
+      ds.field("type_name", &self.type_name());
+      ds.field("is_nullable", &self.is_nullable());
+      ds.field("is_array", &self.is_array());
+      ds.finish()
+  }
+}
+pub enum SchemaResOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct SchemaRes<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for SchemaRes<'a> {
+  type Inner = SchemaRes<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> SchemaRes<'a> {
+  pub const VT_NAME: ::flatbuffers::VOffsetT = 4;
+  pub const VT_COLUMNS: ::flatbuffers::VOffsetT = 6;
+  pub const VT_KEY: ::flatbuffers::VOffsetT = 8;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    SchemaRes { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args SchemaResArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<SchemaRes<'bldr>> {
+    let mut builder = SchemaResBuilder::new(_fbb);
+    if let Some(x) = args.key { builder.add_key(x); }
+    if let Some(x) = args.columns { builder.add_columns(x); }
+    if let Some(x) = args.name { builder.add_name(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn name(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(SchemaRes::VT_NAME, None)}
+  }
+  #[inline]
+  pub fn columns(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ColumnSchema<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ColumnSchema>>>>(SchemaRes::VT_COLUMNS, None)}
+  }
+  #[inline]
+  pub fn key(&self) -> Option<::flatbuffers::Vector<'a, u16>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u16>>>(SchemaRes::VT_KEY, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for SchemaRes<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<ColumnSchema>>>>("columns", Self::VT_COLUMNS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u16>>>("key", Self::VT_KEY, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct SchemaResArgs<'a> {
+    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub columns: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ColumnSchema<'a>>>>>,
+    pub key: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u16>>>,
+}
+impl<'a> Default for SchemaResArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    SchemaResArgs {
+      name: None,
+      columns: None,
+      key: None,
+    }
+  }
+}
+
+pub struct SchemaResBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SchemaResBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(SchemaRes::VT_NAME, name);
+  }
+  #[inline]
+  pub fn add_columns(&mut self, columns: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<ColumnSchema<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(SchemaRes::VT_COLUMNS, columns);
+  }
+  #[inline]
+  pub fn add_key(&mut self, key: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u16>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(SchemaRes::VT_KEY, key);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SchemaResBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    SchemaResBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<SchemaRes<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for SchemaRes<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("SchemaRes");
+      ds.field("name", &self.name());
+      ds.field("columns", &self.columns());
+      ds.field("key", &self.key());
+      ds.finish()
+  }
+}
 pub enum ResponseEnvelopeOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -7702,6 +8482,8 @@ impl<'a> ResponseEnvelope<'a> {
   pub const VT_ERROR_MESSAGE: ::flatbuffers::VOffsetT = 10;
   pub const VT_DATA_TYPE: ::flatbuffers::VOffsetT = 12;
   pub const VT_DATA: ::flatbuffers::VOffsetT = 14;
+  pub const VT_CODE: ::flatbuffers::VOffsetT = 16;
+  pub const VT_LSN: ::flatbuffers::VOffsetT = 18;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -7713,6 +8495,8 @@ impl<'a> ResponseEnvelope<'a> {
     args: &'args ResponseEnvelopeArgs<'args>
   ) -> ::flatbuffers::WIPOffset<ResponseEnvelope<'bldr>> {
     let mut builder = ResponseEnvelopeBuilder::new(_fbb);
+    builder.add_lsn(args.lsn);
+    if let Some(x) = args.code { builder.add_code(x); }
     if let Some(x) = args.data { builder.add_data(x); }
     if let Some(x) = args.error_message { builder.add_error_message(x); }
     if let Some(x) = args.correlation_id { builder.add_correlation_id(x); }
@@ -7764,6 +8548,20 @@ impl<'a> ResponseEnvelope<'a> {
     // Created from valid Table for this object
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Table<'a>>>(ResponseEnvelope::VT_DATA, None)}
+  }
+  #[inline]
+  pub fn code(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(ResponseEnvelope::VT_CODE, None)}
+  }
+  #[inline]
+  pub fn lsn(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(ResponseEnvelope::VT_LSN, Some(0)).unwrap()}
   }
   #[inline]
   #[allow(non_snake_case)]
@@ -7840,6 +8638,36 @@ impl<'a> ResponseEnvelope<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn data_as_data_json(&self) -> Option<DataJson<'a>> {
+    if self.data_type() == RpcResponse::DataJson {
+      self.data().map(|t| {
+       // Safety:
+       // Created from a valid Table for this object
+       // Which contains a valid union in this slot
+       unsafe { DataJson::init_from_table(t) }
+     })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn data_as_schema_res(&self) -> Option<SchemaRes<'a>> {
+    if self.data_type() == RpcResponse::SchemaRes {
+      self.data().map(|t| {
+       // Safety:
+       // Created from a valid Table for this object
+       // Which contains a valid union in this slot
+       unsafe { SchemaRes::init_from_table(t) }
+     })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for ResponseEnvelope<'_> {
@@ -7859,9 +8687,13 @@ impl ::flatbuffers::Verifiable for ResponseEnvelope<'_> {
           RpcResponse::BoolRes => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<BoolRes>>("RpcResponse::BoolRes", pos),
           RpcResponse::AggRes => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<AggRes>>("RpcResponse::AggRes", pos),
           RpcResponse::RowsWithCursor => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<RowsWithCursor>>("RpcResponse::RowsWithCursor", pos),
+          RpcResponse::DataJson => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<DataJson>>("RpcResponse::DataJson", pos),
+          RpcResponse::SchemaRes => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SchemaRes>>("RpcResponse::SchemaRes", pos),
           _ => Ok(()),
         }
      })?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("code", Self::VT_CODE, false)?
+     .visit_field::<u64>("lsn", Self::VT_LSN, false)?
      .finish();
     Ok(())
   }
@@ -7873,6 +8705,8 @@ pub struct ResponseEnvelopeArgs<'a> {
     pub error_message: Option<::flatbuffers::WIPOffset<&'a str>>,
     pub data_type: RpcResponse,
     pub data: Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>>,
+    pub code: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub lsn: u64,
 }
 impl<'a> Default for ResponseEnvelopeArgs<'a> {
   #[inline]
@@ -7884,6 +8718,8 @@ impl<'a> Default for ResponseEnvelopeArgs<'a> {
       error_message: None,
       data_type: RpcResponse::NONE,
       data: None,
+      code: None,
+      lsn: 0,
     }
   }
 }
@@ -7916,6 +8752,14 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ResponseEnvelopeBuilder<'a, '
   #[inline]
   pub fn add_data(&mut self, data: ::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>) {
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ResponseEnvelope::VT_DATA, data);
+  }
+  #[inline]
+  pub fn add_code(&mut self, code: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ResponseEnvelope::VT_CODE, code);
+  }
+  #[inline]
+  pub fn add_lsn(&mut self, lsn: u64) {
+    self.fbb_.push_slot::<u64>(ResponseEnvelope::VT_LSN, lsn, 0);
   }
   #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ResponseEnvelopeBuilder<'a, 'b, A> {
@@ -7976,11 +8820,27 @@ impl ::core::fmt::Debug for ResponseEnvelope<'_> {
             ds.field("data", &"InvalidFlatbuffer: Union discriminant does not match value.")
           }
         },
+        RpcResponse::DataJson => {
+          if let Some(x) = self.data_as_data_json() {
+            ds.field("data", &x)
+          } else {
+            ds.field("data", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RpcResponse::SchemaRes => {
+          if let Some(x) = self.data_as_schema_res() {
+            ds.field("data", &x)
+          } else {
+            ds.field("data", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
         _ => {
           let x: Option<()> = None;
           ds.field("data", &x)
         },
       };
+      ds.field("code", &self.code());
+      ds.field("lsn", &self.lsn());
       ds.finish()
   }
 }
@@ -8180,6 +9040,36 @@ impl<'a> RequestEnvelope<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn payload_as_list_tables_req(&self) -> Option<ListTablesReq<'a>> {
+    if self.payload_type() == RpcPayload::ListTablesReq {
+      self.payload().map(|t| {
+       // Safety:
+       // Created from a valid Table for this object
+       // Which contains a valid union in this slot
+       unsafe { ListTablesReq::init_from_table(t) }
+     })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn payload_as_describe_req(&self) -> Option<DescribeReq<'a>> {
+    if self.payload_type() == RpcPayload::DescribeReq {
+      self.payload().map(|t| {
+       // Safety:
+       // Created from a valid Table for this object
+       // Which contains a valid union in this slot
+       unsafe { DescribeReq::init_from_table(t) }
+     })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for RequestEnvelope<'_> {
@@ -8201,6 +9091,8 @@ impl ::flatbuffers::Verifiable for RequestEnvelope<'_> {
           RpcPayload::CreateTableReq => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<CreateTableReq>>("RpcPayload::CreateTableReq", pos),
           RpcPayload::TableExistsReq => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<TableExistsReq>>("RpcPayload::TableExistsReq", pos),
           RpcPayload::RunAggregationReq => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<RunAggregationReq>>("RpcPayload::RunAggregationReq", pos),
+          RpcPayload::ListTablesReq => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ListTablesReq>>("RpcPayload::ListTablesReq", pos),
+          RpcPayload::DescribeReq => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<DescribeReq>>("RpcPayload::DescribeReq", pos),
           _ => Ok(()),
         }
      })?
@@ -8327,6 +9219,20 @@ impl ::core::fmt::Debug for RequestEnvelope<'_> {
         },
         RpcPayload::RunAggregationReq => {
           if let Some(x) = self.payload_as_run_aggregation_req() {
+            ds.field("payload", &x)
+          } else {
+            ds.field("payload", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RpcPayload::ListTablesReq => {
+          if let Some(x) = self.payload_as_list_tables_req() {
+            ds.field("payload", &x)
+          } else {
+            ds.field("payload", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RpcPayload::DescribeReq => {
+          if let Some(x) = self.payload_as_describe_req() {
             ds.field("payload", &x)
           } else {
             ds.field("payload", &"InvalidFlatbuffer: Union discriminant does not match value.")

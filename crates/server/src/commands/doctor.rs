@@ -37,16 +37,20 @@ pub(crate) fn run(args: DoctorArgs) -> Result<(), Failure> {
             examine::bus(&config, missing),
             examine::cache(&config),
             examine::database(&config),
+            examine::workers(&config, missing),
         )
     });
     // Drivers may still be trying to connect.
     runtime.shutdown_background();
     let address = |key| settings.shown(key).value;
-    let rows = [
+    let mut rows = vec![
         ("bus", address(Key::Bus), findings.0),
         ("cache", address(Key::Cache), findings.1),
         ("database", config.database_shown.clone(), findings.2),
     ];
+    if let Some(workers) = findings.3 {
+        rows.push(("workers", config.rpc.topics.calls.to_string(), workers));
+    }
     say(&table(&rows));
     let refused = rows.into_iter().find_map(|(_, _, finding)| finding.err());
     refused.map_or(Ok(()), |error| Err(port_failure(&error)))

@@ -86,6 +86,8 @@ pub(crate) enum DatabaseAddress {
     Sqlite(PathBuf),
     /// A Postgres server.
     Postgres(PostgresAddress),
+    /// Whichever the workers have.
+    Workers,
 }
 
 /// The brokers to begin with; they tell of the others.
@@ -159,8 +161,11 @@ pub(super) fn cache(text: &str) -> Option<CacheAddress> {
     }))
 }
 
-/// Reads `sqlite:FILE` or `postgres://user[:password]@host[:port]/database`.
+/// Reads `sqlite:FILE`, `postgres://user[:password]@host[:port]/database` or `workers:`.
 pub(super) fn database(text: &str) -> Option<DatabaseAddress> {
+    if text == "workers:" {
+        return Some(DatabaseAddress::Workers);
+    }
     if let Some(file) = text.strip_prefix("sqlite:") {
         // SQLite's own name for a database without a file: nothing would be kept.
         let is_file = !matches!(file, "" | ":memory:");
@@ -279,10 +284,15 @@ pub(crate) enum Role {
     Processor,
     /// The relay of the database's commits.
     Cdc,
+    /// The answers to SQL calls of processes without a database.
+    Worker,
 }
 
 impl Role {
-    const ALL: [Self; 3] = [Self::Gateway, Self::Processor, Self::Cdc];
+    const ALL: [Self; 4] = [Self::Gateway, Self::Processor, Self::Cdc, Self::Worker];
+
+    /// Those that one process needs to serve by itself.
+    const SELF_CONTAINED: [Self; 3] = [Self::Gateway, Self::Processor, Self::Cdc];
 
     /// Its word in the configuration.
     pub(crate) const fn name(self) -> &'static str {
@@ -290,6 +300,7 @@ impl Role {
             Self::Gateway => "gateway",
             Self::Processor => "processor",
             Self::Cdc => "cdc",
+            Self::Worker => "worker",
         }
     }
 }
@@ -299,17 +310,15 @@ impl Role {
 pub(crate) struct Roles(Vec<Role>);
 
 impl Roles {
-    /// Reads `all`, or words with commas between them.
+    /// Reads words with commas between them, of which `all` stands for all but the worker.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        if text == "all" {
-            return Some(Self(Role::ALL.to_vec()));
+        let mut roles = Vec::new();
+        for word in text.split(',').map(str::trim) {
+            match word {
+                "all" => roles.extend(Role::SELF_CONTAINED),
+                word => roles.push(Role::ALL.into_iter().find(|role| role.name() == word)?),
+            }
         }
-        let one = |word: &str| {
-            Role::ALL
-                .into_iter()
-                .find(|role| role.name() == word.trim())
-        };
-        let mut roles: Vec<Role> = text.split(',').map(one).collect::<Option<_>>()?;
         roles.sort_unstable();
         roles.dedup();
         Some(Self(roles))
@@ -320,9 +329,10 @@ impl Roles {
         self.0.contains(&role)
     }
 
-    /// Whether every part runs here, so that a seam need not leave the process.
+    /// Whether nothing that is needed here runs elsewhere, so that a seam need not leave the
+    /// process.
     pub(crate) fn is_all(&self) -> bool {
-        self.0.len() == Role::ALL.len()
+        Role::SELF_CONTAINED.into_iter().all(|role| self.has(role))
     }
 }
 
@@ -418,6 +428,7 @@ mod tests {
         };
         let file = DatabaseAddress::Sqlite(PathBuf::from("a b.db"));
         assert_eq!(database("sqlite:a b.db"), Some(file));
+        assert_eq!(database("workers:"), Some(DatabaseAddress::Workers));
         assert_eq!(database("postgres://me@h/shop"), postgres("h", 5432, None));
         let whole = database("postgresql://me:s%3Acret@h:1/shop");
         assert_eq!(whole, postgres("h", 1, Some("s:cret")));
@@ -426,6 +437,7 @@ mod tests {
         for text in [
             "",
             "shop.db",
+            "workers",
             "sqlite:",
             "sqlite::memory:",
             "postgres://h/shop",
@@ -464,7 +476,11 @@ mod tests {
         let two = Roles::parse("processor,gateway").expect("two words");
         assert_eq!(two.to_string(), "gateway, processor");
         assert!(two.has(Role::Gateway) && !two.has(Role::Cdc) && !two.is_all());
-        for text in ["", ",", "worker", "all,cdc", "Gateway"] {
+        let more = Roles::parse("all,worker").expect("two words");
+        assert!(more.has(Role::Worker) && more.is_all() && more.has(Role::Cdc));
+        let worker = Roles::parse("worker").expect("a word");
+        assert!(!worker.is_all() && worker.to_string() == "worker");
+        for text in ["", ",", "workers", "all,", "Gateway"] {
             assert_eq!(Roles::parse(text), None, "{text}");
         }
     }

@@ -120,9 +120,9 @@ keys! {
     Cache: "cache", Text("memory: or redis://:PASSWORD@HOST:PORT/NUMBER"), "memory:",
         "Where the tails of pages are kept for those who reconnect.";
     Database: "database",
-        Text("sqlite:FILE or postgres://USER:PASSWORD@HOST:PORT/NAME, or nothing for tidegate.db in the data folder"),
+        Text("sqlite:FILE, postgres://USER:PASSWORD@HOST:PORT/NAME, workers:, or nothing for tidegate.db in the data folder"),
         "",
-        "Whose rows are served.";
+        "Whose rows are served; workers: is whichever database the workers have, for gateways.";
     Tenancy: "tenancy", OneOf(&["prefix", "schema", "column", "single"]), "prefix",
         "How tenants share the database: tables named TENANT_TABLE, a schema each (Postgres), a column of shared tables, or one tenant and plain names.";
     TenantColumn: "tenant_column", Text("the name of a column"), "tenant_id",
@@ -141,8 +141,8 @@ keys! {
         "The audience a token must be for.";
     JwtIssuer: "jwt_issuer", Text("text, or nothing"), "",
         "The issuer a token must be from.";
-    Roles: "roles", Text("all, or some of gateway, processor and cdc with commas between them"), "all",
-        "The parts this process runs.";
+    Roles: "roles", Text("all, or some of gateway, processor, cdc and worker with commas between them"), "all",
+        "The parts this process runs; all is all but worker.";
     Pages: "pages", OneOf(&["processor"]), "processor",
         "Who keeps pages current; in this version Tidegate's own processor.";
     Legacy: "legacy", YesNo, "false",
@@ -206,6 +206,14 @@ keys! {
         Text("name=value pairs of librdkafka with commas between them, or nothing"),
         "",
         "Further settings of the client, such as security.protocol; their values are masked.";
+    RpcRequestTopic: "rpc_request_topic", Text("the name of a topic"), "sql.rpc.requests",
+        "Where workers get their calls.";
+    RpcReplyTopic: "rpc_reply_topic", Text("the name of a topic, or nothing"), "",
+        "Where this process gets its answers; nothing is a topic of its own, which goes with it.";
+    RpcTimeoutSeconds: "rpc_timeout_seconds", Whole { min: 1, max: 3600 }, "10",
+        "How long an answer of a worker is waited for.";
+    RpcHeartbeatSeconds: "rpc_heartbeat_seconds", Whole { min: 1, max: 3600 }, "30",
+        "How often the owner of a reply topic says that it lives; after ten times that its topic goes.";
     RedisKeyPrefix: "redis_key_prefix", Text("text"), "tidegate:",
         "What the names of all keys in the cache begin with.";
     RedisRetentionSeconds: "redis_retention_seconds", Whole { min: 10, max: 31_536_000 }, "600",

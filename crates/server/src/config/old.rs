@@ -80,6 +80,18 @@ pub(super) const OLD_VARIABLES: &[OldVariable] = &[
         read: |_, topic| Ok(topic.to_owned()),
     },
     OldVariable {
+        name: "SQL_RPC_REQUEST_TOPIC",
+        beside: &[],
+        key: Key::RpcRequestTopic,
+        read: |_, topic| Ok(topic.to_owned()),
+    },
+    OldVariable {
+        name: "SQL_RPC_REPLY_TOPIC",
+        beside: &[],
+        key: Key::RpcReplyTopic,
+        read: |_, topic| Ok(topic.to_owned()),
+    },
+    OldVariable {
         name: "KEYDB_HOST",
         beside: &["KEYDB_PORT", "KEYDB_PASSWORD"],
         key: Key::Cache,

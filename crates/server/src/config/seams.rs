@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use tidegate_core::Tenancy;
+use tidegate_ports::TopicName;
+use tidegate_rpc::RpcTopics;
 
 use super::addresses::{self, BusAddress, CacheAddress, DatabaseAddress, Role, Roles};
 use super::error::ConfigError;
 use super::keys::Key;
 use super::layers::Settings;
-use super::{Config, Engines, bounded};
+use super::{Config, Engines, RpcSettings, bounded};
 
 pub(super) fn bus(settings: &Settings) -> Result<BusAddress, ConfigError> {
     let address = addresses::bus(settings.text(Key::Bus));
@@ -39,7 +41,7 @@ pub(super) fn database(settings: &Settings) -> Result<DatabaseAddress, ConfigErr
     };
     let address = addresses::database(&text).ok_or_else(|| settings.refused(Key::Database))?;
     match address {
-        DatabaseAddress::Sqlite(_) => {}
+        DatabaseAddress::Sqlite(_) | DatabaseAddress::Workers => {}
         DatabaseAddress::Postgres(_) => {
             built_with(
                 settings,
@@ -82,13 +84,25 @@ fn built_with(
 }
 
 pub(super) fn roles(settings: &Settings) -> Result<Roles, ConfigError> {
-    let text = settings.text(Key::Roles);
-    if text.split(',').any(|word| word.trim() == "worker") {
-        let why = "but this version has no worker: gateways and processors ask the database \
-                   themselves";
-        return Err(settings.conflict(Key::Roles, why));
-    }
-    Roles::parse(text).ok_or_else(|| settings.refused(Key::Roles))
+    Roles::parse(settings.text(Key::Roles)).ok_or_else(|| settings.refused(Key::Roles))
+}
+
+pub(super) fn rpc(settings: &Settings) -> Result<RpcSettings, ConfigError> {
+    let topic = |key| {
+        let text = settings.optional_text(key);
+        let topic = text.map(|text| TopicName::parse(&text).ok_or_else(|| settings.refused(key)));
+        topic.transpose()
+    };
+    let calls = topic(Key::RpcRequestTopic)?;
+    let calls = calls.ok_or_else(|| settings.refused(Key::RpcRequestTopic))?;
+    let partitions = bounded(settings.number(Key::Partitions)?);
+    let topics = RpcTopics::new(calls, partitions);
+    Ok(RpcSettings {
+        topics: topics.ok_or_else(|| settings.refused(Key::RpcRequestTopic))?,
+        reply_topic: topic(Key::RpcReplyTopic)?,
+        timeout: Duration::from_secs(settings.number(Key::RpcTimeoutSeconds)?),
+        heartbeat: Duration::from_secs(settings.number(Key::RpcHeartbeatSeconds)?),
+    })
 }
 
 pub(super) fn engines(settings: &Settings) -> Result<Engines, ConfigError> {
@@ -154,6 +168,19 @@ pub(super) fn refuse_what_does_not_go_together(
             "but SQLite has no schemas: set database to postgres://, or tenancy to prefix or column",
         );
     }
+    let has_others = config.roles != Roles::parse("gateway").expect("a word");
+    if config.database == DatabaseAddress::Workers && has_others {
+        return conflict(
+            Key::Database,
+            "but workers give no snapshots and no changes: it goes with roles gateway only",
+        );
+    }
+    if config.roles.has(Role::Worker) && config.bus == BusAddress::Memory {
+        return conflict(
+            Key::Roles,
+            "but the bus is in this process, where nobody asks a worker: it needs bus = kafka://",
+        );
+    }
     if config.roles.is_all() {
         return Ok(());
     }
@@ -185,7 +212,8 @@ pub(super) fn refuse_what_does_not_go_together(
 
 /// What is allowed and yet seldom meant.
 pub(super) fn warning(config: &Config) -> Option<&'static str> {
-    let is_split = !config.roles.is_all();
+    let keeps_pages = config.roles.has(Role::Gateway) || config.roles.has(Role::Processor);
+    let is_split = !config.roles.is_all() && keeps_pages;
     (is_split && config.cache == CacheAddress::Memory).then_some(
         "the cache is in this process, but roles are split: clients that reconnect get fresh pages",
     )

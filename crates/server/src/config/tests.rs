@@ -189,14 +189,24 @@ fn what_does_not_go_together_is_refused() {
         .refused(sentence);
     };
     flag(
-        &[(Key::Roles, "gateway,worker")],
-        "roles is \"gateway,worker\" (flag --roles), but this version has no worker: gateways and \
-         processors ask the database themselves",
+        &[(Key::Roles, "all,worker")],
+        "roles is \"all,worker\" (flag --roles), but the bus is in this process, where nobody asks \
+         a worker: it needs bus = kafka://",
+    );
+    flag(
+        &[(Key::Database, "workers:")],
+        "database is \"workers:\" (flag --database), but workers give no snapshots and no changes: \
+         it goes with roles gateway only",
+    );
+    flag(
+        &[(Key::RpcRequestTopic, "sql rpc")],
+        "rpc_request_topic is \"sql rpc\" (flag --rpc-request-topic); \
+         allowed is the name of a topic",
     );
     flag(
         &[(Key::Roles, "gateways")],
         "roles is \"gateways\" (flag --roles); \
-         allowed is all, or some of gateway, processor and cdc with commas between them",
+         allowed is all, or some of gateway, processor, cdc and worker with commas between them",
     );
     flag(
         &[(Key::Roles, "gateway")],
@@ -360,7 +370,7 @@ fn a_bad_value_is_named_with_its_key_its_place_and_what_is_allowed() {
     flag(
         &[(Key::Database, "sqlite:")],
         "database is \"sqlite:\" (flag --database); \
-         allowed is sqlite:FILE or postgres://USER:PASSWORD@HOST:PORT/NAME, or nothing for \
+         allowed is sqlite:FILE, postgres://USER:PASSWORD@HOST:PORT/NAME, workers:, or nothing for \
          tidegate.db in the data folder",
     );
 }

@@ -3,7 +3,7 @@
 use tidegate_ports::PortError;
 
 use super::page_of_nobody;
-use crate::config::{BusAddress, CacheAddress, Config, DatabaseAddress};
+use crate::config::{BusAddress, CacheAddress, Config, DatabaseAddress, Role};
 
 /// What is done about topics that are not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,47 @@ pub(crate) async fn bus(config: &Config, missing: MissingTopics) -> Finding {
     }
 }
 
+/// Whether the topics are there over which workers are asked. Nothing when nobody here asks or
+/// answers.
+pub(crate) async fn workers(config: &Config, missing: MissingTopics) -> Option<Finding> {
+    let concerns_us = config.roles.has(Role::Worker) || config.database == DatabaseAddress::Workers;
+    match &config.bus {
+        #[cfg(feature = "kafka")]
+        BusAddress::Kafka(address) if concerns_us => {
+            let kafka = super::adapters::kafka_config(config, address);
+            Some(worker_topics(config, kafka, missing).await)
+        }
+        #[cfg(not(feature = "kafka"))]
+        BusAddress::Kafka(_) if concerns_us => Some(Err(not_built_in(missing))),
+        BusAddress::Memory | BusAddress::Kafka(_) => None,
+    }
+}
+
+#[cfg(feature = "kafka")]
+async fn worker_topics(
+    config: &Config,
+    kafka: tidegate_kafka::KafkaConfig,
+    missing: MissingTopics,
+) -> Finding {
+    use tidegate_ports::Broker;
+    let broker = tidegate_kafka::KafkaBroker::connect(kafka).await?;
+    let topics = &config.rpc.topics;
+    if missing == MissingTopics::Make {
+        topics.ensure(&broker).await?;
+    }
+    let there = broker.topics().await?;
+    match [&topics.calls, &topics.owners]
+        .into_iter()
+        .find(|topic| !there.contains(topic))
+    {
+        None => Ok(format!("the topic {} is there", topics.calls)),
+        Some(missing) => Err(PortError::Rejected {
+            what: "the broker",
+            why: format!("the topic {missing} does not exist; a worker makes it when it starts"),
+        }),
+    }
+}
+
 /// Whether the cache answers to our login.
 pub(crate) async fn cache(config: &Config) -> Finding {
     match &config.cache {
@@ -64,6 +105,7 @@ pub(crate) async fn database(config: &Config) -> Finding {
             true => Ok("the file is there; serve says whether it can be used".to_owned()),
             false => Ok("serve makes the file".to_owned()),
         },
+        DatabaseAddress::Workers => Ok("the workers have it".to_owned()),
         #[cfg(feature = "postgres")]
         DatabaseAddress::Postgres(address) => {
             use tidegate_ports::Database;

@@ -1,6 +1,9 @@
 //! The whole program over a real Kafka, Redis and Postgres.
 
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
 mod bridged;
+mod calls;
 mod chaos;
 mod door;
 mod engines;
@@ -13,6 +16,7 @@ mod harness;
 mod old_gateway;
 mod program;
 mod queries;
+mod recorded;
 mod refusals;
 mod split;
 mod standby;

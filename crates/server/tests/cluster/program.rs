@@ -18,6 +18,7 @@ impl Program {
             ("database", database.to_owned()),
             ("kafka-topic-prefix", format!("{name}.")),
             ("redis-key-prefix", format!("{name}:")),
+            ("rpc-request-topic", format!("{name}.calls")),
             ("partitions", "4".to_owned()),
             ("admin", "127.0.0.1:0".to_owned()),
         ];
@@ -34,9 +35,19 @@ impl Program {
 
     /// A process with these roles, once it is ready.
     pub(crate) fn start(&self, roles: &str) -> Served {
-        let roles = format!("--roles={roles}");
-        let mut arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
-        arguments.push(&roles);
+        self.start_with(roles, &[])
+    }
+
+    /// The same, told something else than the others.
+    pub(crate) fn start_with(&self, roles: &str, said: &[(&str, &str)]) -> Served {
+        let is_other = |argument: &&String| {
+            let is_about = |(key, _): &(&str, &str)| argument.starts_with(&format!("--{key}="));
+            !said.iter().any(is_about)
+        };
+        let mut arguments: Vec<String> = self.arguments.iter().filter(is_other).cloned().collect();
+        arguments.push(format!("--roles={roles}"));
+        arguments.extend(said.iter().map(|(key, value)| format!("--{key}={value}")));
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         Served::start_in(Folder::new(), &arguments)
     }
 }
