@@ -65,6 +65,7 @@ pub(crate) fn failure(fault: &Fault) -> Failure {
         "forbidden" | "unauthorized" | "unsupported_table" | "refused" => Exit::Refused,
         "unknown_column"
         | "unsupported_operator"
+        | "not_live"
         | "bad_value"
         | "bad_filter"
         | "bad_order"

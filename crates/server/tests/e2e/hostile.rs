@@ -118,7 +118,8 @@ fn bad_queries() -> Vec<Case> {
     vec![
         (filter("nope", "equals", &number(1.0)), "unknown_column"),
         (filter("ID", "equals", &number(1.0)), "unknown_column"),
-        (filter("note", "regex", &text("a")), "unsupported_operator"),
+        (filter("note", "regex", &text("(a)\\1")), "not_live"),
+        (filter("n", "regex", &text("a")), "unsupported_operator"),
         (
             filter("note", "sounds_like", &text("a")),
             "unsupported_operator",
