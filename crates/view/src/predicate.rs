@@ -9,7 +9,9 @@ mod special;
 use std::cmp::Ordering;
 
 use self::special::{array_check, folded_check, json_check, known, range_check};
-use tidegate_core::{Check, Comparison, Filter, Inclusion, Polarity, Test, TextMatch, Value};
+use tidegate_core::{
+    Check, Comparison, Filter, Inclusion, JsonCheck, Polarity, Test, TextMatch, Value,
+};
 
 /// The result of a condition. In rising order, so that AND is the minimum and OR the maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,6 +83,10 @@ fn evaluate_check(check: &Check, value: &Value) -> Truth {
         // Postgres cannot write an empty list; the contract says that NULL is not in it either.
         Check::InList(values, polarity) if values.is_empty() => {
             return Truth::inside(false, *polarity);
+        }
+        // No document has no members.
+        Check::Json(JsonCheck::HasField(_) | JsonCheck::HasFieldText(_)) if value.is_null() => {
+            return Truth::False;
         }
         Check::Compare(..)
         | Check::Between { .. }

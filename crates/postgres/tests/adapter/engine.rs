@@ -33,16 +33,23 @@ fn query(schema: &Arc<TableSchema>, dice: &mut SmallRng) -> Arc<Query> {
     let number = |below: u32, dice: &mut SmallRng| {
         Some(Literal::Number(dice.random_range(0..below).to_string()))
     };
-    let filter = match dice.random_range(0..5) {
+    let text = |text: String| Some(Literal::Text(text));
+    let filter = match dice.random_range(0..9) {
         0 => None,
         1 => Some(test("grp", Operator::Equals, number(5, dice))),
         2 => Some(test("val", Operator::GreaterThan, number(1_000, dice))),
         3 => Some(test("val", Operator::IsNull, None)),
-        _ => Some(test(
-            "note",
-            Operator::Contains,
-            Some(Literal::Text("7".to_owned())),
-        )),
+        4 => {
+            let tag = text(format!("t{}", dice.random_range(0..5)));
+            Some(test("tags", Operator::ArrayContains, tag))
+        }
+        5 => {
+            let document = text(format!("{{\"v\":{}.0}}", dice.random_range(0..7)));
+            Some(test("doc", Operator::JsonContains, document))
+        }
+        6 => Some(test("span", Operator::RangeContains, number(400, dice))),
+        7 => Some(test("note", Operator::Regex, text("^n[0-9]*7$".to_owned()))),
+        _ => Some(test("note", Operator::Contains, text("7".to_owned()))),
     };
     let columns = ["val", "grp", "note"];
     let order = (0..dice.random_range(0..3)).map(|at| OrderSpec {
@@ -56,7 +63,7 @@ fn query(schema: &Arc<TableSchema>, dice: &mut SmallRng) -> Arc<Query> {
         limit: Some(dice.random_range(1..20)),
         ..QuerySpec::default()
     };
-    Arc::new(Query::from_spec(&spec, schema, LimitRule::SUBSCRIPTION).unwrap())
+    Arc::new(Query::live_from_spec(&spec, schema, LimitRule::SUBSCRIPTION).unwrap())
 }
 
 /// What a client has of a page.

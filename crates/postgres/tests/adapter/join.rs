@@ -21,8 +21,8 @@ use tokio_postgres::Client;
 
 use crate::harness::{Model, Site, next, one, whole};
 
-pub(crate) const TABLE: &str =
-    "CREATE TABLE t(id bigint PRIMARY KEY, grp integer NOT NULL, val integer, note text)";
+pub(crate) const TABLE: &str = "CREATE TABLE t(id bigint PRIMARY KEY, grp integer NOT NULL, val integer, note text, \
+     tags text[], doc jsonb, span int4range)";
 
 const WRITERS: u64 = 8;
 const IDS: i64 = 120;
@@ -36,10 +36,14 @@ fn statement(dice: &mut SmallRng) -> String {
     let (grp, val) = (dice.random_range(0..5), dice.random_range(0..1_000));
     match dice.random_range(0..10) {
         0..4 => format!(
-            "INSERT INTO t VALUES ({id}, {grp}, {val}, 'n{val}') \
+            "INSERT INTO t VALUES ({id}, {grp}, {val}, 'n{val}', '{{t{grp},all}}', \
+             '{{\"v\":{val},\"g\":{grp}}}', int4range({grp}, {grp} + {val})) \
              ON CONFLICT (id) DO UPDATE SET val = excluded.val, grp = excluded.grp"
         ),
-        4..6 => format!("UPDATE t SET val = val + 1 WHERE id BETWEEN {id} AND {id} + 4"),
+        4..6 => format!(
+            "UPDATE t SET val = val + 1, tags = ARRAY['t' || val % 5, NULL], \
+             doc = jsonb_build_object('v', val % 7.0) WHERE id BETWEEN {id} AND {id} + 4"
+        ),
         6 => format!("UPDATE t SET val = NULL, grp = {grp} WHERE id = {id}"),
         7 => {
             // A free key or none: the other row may be in the way.

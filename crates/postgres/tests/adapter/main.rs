@@ -23,3 +23,4 @@ mod stream;
 mod tables;
 mod tenants;
 mod turns;
+mod verdicts;

@@ -10,4 +10,5 @@ mod creating;
 mod life;
 mod random;
 mod schema;
+mod special;
 mod tenants;
