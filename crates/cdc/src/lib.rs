@@ -140,6 +140,7 @@ impl Relay {
                     None => return Ok(()),
                 },
                 heartbeat = beat.due() => {
+                    let heartbeat = ChangeRecord::Heartbeat(heartbeat, stream.history());
                     self.publish(split::heartbeats(&heartbeat, self.bus.partition_count()))
                         .await?;
                     continue;
@@ -150,6 +151,7 @@ impl Relay {
             self.metrics.transactions.increment(commits.len() as u64);
             self.record_ages(&commits, &self.metrics.commit_to_read);
             let heartbeat = beat.take(batch.heartbeat);
+            let heartbeat = heartbeat.map(|beat| ChangeRecord::Heartbeat(beat, stream.history()));
             let transactions = batch.transactions;
             let partition_count = self.bus.partition_count();
             self.publish(split::records(transactions, heartbeat, partition_count))

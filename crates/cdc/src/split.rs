@@ -1,7 +1,7 @@
 //! One transaction as records: a part for each tenant's table it touched, in the partition that
 //! owns the table; what concerns a table of all tenants goes to every partition.
 
-use tidegate_core::{Heartbeat, Partition, RowChange, TableChange, Transaction};
+use tidegate_core::{Partition, RowChange, TableChange, Transaction};
 use tidegate_ports::Record;
 use tidegate_protocol::{ChangeRecord, Part};
 
@@ -15,7 +15,7 @@ const RECORD_ROWS_MAX: usize = 1_000;
 /// partition last, if there is one.
 pub(crate) fn records(
     transactions: Vec<Transaction>,
-    heartbeat: Option<Heartbeat>,
+    heartbeat: Option<ChangeRecord>,
     partition_count: u32,
 ) -> Vec<Record> {
     let mut records = Vec::with_capacity(transactions.len() + partition_count as usize);
@@ -29,9 +29,8 @@ pub(crate) fn records(
 }
 
 /// A heartbeat for every partition.
-pub(crate) fn heartbeats(heartbeat: &Heartbeat, partition_count: u32) -> Vec<Record> {
-    let heartbeat = ChangeRecord::Heartbeat(heartbeat.clone());
-    let record = |partition| record(partition, &heartbeat);
+pub(crate) fn heartbeats(heartbeat: &ChangeRecord, partition_count: u32) -> Vec<Record> {
+    let record = |partition| record(partition, heartbeat);
     partitions(partition_count).map(record).collect()
 }
 
@@ -97,9 +96,13 @@ fn parts(change: TableChange) -> Vec<(TableChange, Part)> {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_core::{Commit, Lsn, Row, TableName, TableReset, TenantId, Value, Xid};
+    use tidegate_core::{
+        Commit, Heartbeat, History, Lsn, Row, TableName, TableReset, TenantId, Value, Xid,
+    };
 
     use super::*;
+
+    const HISTORY: History = History::new(3);
 
     fn change(table: &str, rows: i64) -> TableChange {
         let upsert = |id| RowChange::Upsert {
@@ -129,6 +132,7 @@ mod tests {
             at_micros: 0,
             visible: None,
         };
+        let heartbeat = ChangeRecord::Heartbeat(heartbeat, HISTORY);
         let transaction = Transaction {
             commit,
             tables,
@@ -173,7 +177,7 @@ mod tests {
         assert!(
             heartbeats
                 .iter()
-                .all(|r| matches!(decode(r), ChangeRecord::Heartbeat(_)))
+                .all(|r| matches!(decode(r), ChangeRecord::Heartbeat(_, HISTORY)))
         );
     }
 
@@ -189,7 +193,7 @@ mod tests {
                     assert_eq!(commit.lsn, Lsn::new(7));
                     told.push(record.partition.get());
                 }
-                ChangeRecord::Heartbeat(_) => assert_eq!(told.len(), 4),
+                ChangeRecord::Heartbeat(..) => assert_eq!(told.len(), 4),
                 _ => {}
             }
         }
@@ -207,7 +211,9 @@ mod tests {
                 ChangeRecord::Changes { change, part, .. } => {
                     Some((change.rows.as_ref().map_or(0, Vec::len), *part))
                 }
-                ChangeRecord::Heartbeat(_) | ChangeRecord::Gap | ChangeRecord::Reset { .. } => None,
+                ChangeRecord::Heartbeat(..) | ChangeRecord::Gap | ChangeRecord::Reset { .. } => {
+                    None
+                }
             })
             .collect();
         assert_eq!(

@@ -47,7 +47,7 @@ pub use key::KeyPromise;
 pub use literal::{Literal, TimeUnit};
 pub use numeric::Numeric;
 pub use pattern::{Case, Pattern};
-pub use position::{Epoch, Life, Lsn, Offset, ParsePositionError, Position};
+pub use position::{Epoch, History, Life, Lsn, Offset, ParsePositionError, Position};
 pub use query::{
     Direction, FilterSpec, Group, Keyset, KeysetBound, KeysetSpec, LimitRule, ModifierSpec, Nulls,
     NullsOrder, Operator, OrderKey, OrderSpec, Query, QueryError, QuerySpec, Sort,

@@ -71,6 +71,28 @@ fn parse_decimal(text: &str) -> Option<u64> {
     text.parse().ok()
 }
 
+/// Identity of one history of a database: a server, and what has become of it. Positions and
+/// transaction ids of two histories have nothing to do with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct History(u64);
+
+impl History {
+    /// Of a database that cannot be exchanged for another one while it is open.
+    pub const ONLY: Self = Self(0);
+
+    /// Wraps what tells it from others.
+    #[must_use]
+    pub const fn new(raw: u64) -> Self {
+        Self(raw)
+    }
+
+    /// What tells it from others.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
 /// One term of ownership of a partition. The database hands out each number once, in rising order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Life(u32);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tidegate_core::{
-    Command, CommandError, Fence, Heartbeat, Life, Lsn, Query, Reply, Row, TableName, TableSchema,
-    TenantId, Transaction,
+    Command, CommandError, Fence, Heartbeat, History, Life, Lsn, Query, Reply, Row, TableName,
+    TableSchema, TenantId, Transaction,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -61,6 +61,7 @@ pub struct ChangeBatch {
 pub struct ChangeStream {
     batches: mpsc::Receiver<Result<ChangeBatch, PortError>>,
     relayed: watch::Sender<Lsn>,
+    history: History,
 }
 
 impl ChangeStream {
@@ -76,7 +77,25 @@ impl ChangeStream {
     ) {
         let (sender, batches) = mpsc::channel(batches_max);
         let (relayed, acknowledged) = watch::channel(Lsn::ZERO);
-        (sender, acknowledged, Self { batches, relayed })
+        let history = History::ONLY;
+        let stream = Self {
+            batches,
+            relayed,
+            history,
+        };
+        (sender, acknowledged, stream)
+    }
+
+    /// The same, of a database whose address may come to mean another one.
+    #[must_use]
+    pub fn of_history(self, history: History) -> Self {
+        Self { history, ..self }
+    }
+
+    /// Which history of the database its positions belong to.
+    #[must_use]
+    pub fn history(&self) -> History {
+        self.history
     }
 
     /// Waits for the next batch. Cancellation-safe.

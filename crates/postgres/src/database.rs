@@ -19,7 +19,7 @@ use crate::error::{Failure, WHAT, port_error, rejected, replication_error};
 use crate::life::{OWN_SCHEMA, next_life};
 use crate::publication::{ensure_publication, publish};
 use crate::reads::{Reading, Sorted, sorted};
-use crate::stream::{Ended, Source, check_server, start};
+use crate::stream::{Ended, Source, check_server, history_of, start};
 use crate::table::Published;
 use crate::turn::{look, take};
 use crate::writes::Writing;
@@ -228,11 +228,13 @@ impl Database for PostgresDatabase {
         let client = ReplicationClient::connect_gated(replication).await;
         let mut client = Ended(client.map_err(replication_error)?);
         take(&mut client.0, &self.config.streams).await?;
+        let history = history_of(&mut client.0).await?;
         let source = Source {
             connection: Arc::new(self.server.connect_alone().await?),
             catalog: Arc::clone(&self.catalog),
             _beating: self.beats.regularly(),
             start_timeout: self.config.start_timeout,
+            history,
             closed: self.closed.clone(),
         };
         start(source, client, &slot, &self.tasks).await

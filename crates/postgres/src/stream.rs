@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use pgwire_replication::client::ReplicationEvent;
 use pgwire_replication::{Lsn as WireLsn, PgWireError, ReplicationClient};
-use tidegate_core::{Heartbeat, Lsn, Transaction, TransactionSnapshot, Xid};
+use tidegate_core::{Heartbeat, History, Lsn, Transaction, TransactionSnapshot, Xid};
 use tidegate_ports::{ChangeBatch, ChangeStream, PortError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -63,6 +63,7 @@ pub(crate) struct Source {
     /// Held until the stream ends.
     pub(crate) _beating: Beating,
     pub(crate) start_timeout: Duration,
+    pub(crate) history: History,
     /// Ends the stream when the database is dropped.
     pub(crate) closed: CancellationToken,
 }
@@ -93,6 +94,20 @@ pub(crate) async fn check_server(client: &Client) -> Result<(), PortError> {
         return Ok(());
     };
     Err(rejected(why))
+}
+
+/// Which history of which server a connection leads to.
+///
+/// A server that is promoted begins a new timeline, and one that is restored to an earlier moment
+/// as well.
+pub(crate) async fn history_of(client: &mut ReplicationClient) -> Result<History, PortError> {
+    let system = client.identify_system().await;
+    let system = system.map_err(replication_error)?;
+    let name = format!("{} {}", system.system_id, system.timeline);
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    Ok(History::new(hash))
 }
 
 /// Makes a slot, waits until it begins at the present of snapshots, and starts to read it.
@@ -129,6 +144,7 @@ pub(crate) async fn start(
     })??;
     let shapes = source.catalog.shapes(&source.connection.client).await;
     let (batches, acknowledged, stream) = ChangeStream::channel(BATCHES_MAX);
+    let stream = stream.of_history(source.history);
     let reader = Reader {
         source,
         replication: ended,

@@ -40,6 +40,8 @@ pub(crate) struct Effects {
     pub(crate) asks: Vec<(Partition, Ask)>,
     /// When the commits of the diffs among them were made, for the metrics.
     pub(crate) committed: Vec<i64>,
+    /// Partitions that want a new life, before all else.
+    pub(crate) reborn: Vec<Partition>,
     /// What the records are, for the metrics.
     pub(crate) counts: Counts,
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_core::{CommandError, Partition, TableName, TableSchema, TenantId};
+use tidegate_core::{CommandError, Life, Partition, TableName, TableSchema, TenantId};
 use tidegate_ports::{
     Backoff, Batch, Bus, BusEvent, BusReader, Database, DatabaseError, HotCache, PortError,
     Snapshot, SnapshotRequest, Start, Topic, jittered,
@@ -94,6 +94,7 @@ impl Processor {
                 reads_max: config.seeds_together_max,
             }),
             running: JoinSet::new(),
+            life: None,
             poll_backoff: Backoff::default(),
             database_is_away: false,
             metrics: Metrics::new(),
@@ -145,6 +146,8 @@ struct Owner {
     partitions: HashMap<Partition, PartitionOwner>,
     seeds: SeedQueue<(Partition, Ask)>,
     running: JoinSet<Vec<(Partition, Answer)>>,
+    /// The last life that was given to a partition here.
+    life: Option<Life>,
     /// Grows while the bus cannot be polled.
     poll_backoff: Backoff,
     /// Whether its last answer was that it cannot be asked.
@@ -243,17 +246,7 @@ impl Owner {
         partitions: Vec<Partition>,
         effects: &mut Effects,
     ) -> Result<(), PortError> {
-        let mut backoff = Backoff::default();
-        let life = loop {
-            match self.ports.database.next_life().await {
-                Ok(life) => break life,
-                Err(error) if error.is_retryable() => {
-                    tracing::warn!(error = %error.with_causes(), "no new life from the database, trying again");
-                    backoff.wait().await;
-                }
-                Err(error) => return Err(error),
-            }
-        };
+        let life = self.next_life().await?;
         tracing::info!(
             partitions = partitions.len(),
             life = life.get(),
@@ -263,6 +256,38 @@ impl Owner {
             let owner = PartitionOwner::new(partition, life, self.config.limits);
             owner.announce(effects);
             self.partitions.insert(partition, owner);
+        }
+        Ok(())
+    }
+
+    /// A life above all that this process had. The database counts them, but it may have become
+    /// another one, or an earlier state of itself.
+    async fn next_life(&mut self) -> Result<Life, PortError> {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.ports.database.next_life().await {
+                Ok(life) if self.life.is_none_or(|last| last < life) => {
+                    self.life = Some(life);
+                    return Ok(life);
+                }
+                Ok(_) => {}
+                Err(error) if error.is_retryable() => {
+                    let error = error.with_causes();
+                    tracing::warn!(%error, "no new life from the database, trying again");
+                    backoff.wait().await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Gives partitions the new lives they want.
+    async fn bring_to_life(&mut self, effects: &mut Effects) -> Result<(), PortError> {
+        for partition in std::mem::take(&mut effects.reborn) {
+            let life = self.next_life().await?;
+            if let Some(owner) = self.partitions.get_mut(&partition) {
+                owner.reborn(life, effects);
+            }
         }
         Ok(())
     }
@@ -344,13 +369,15 @@ impl Owner {
         self.metrics.pages_open.set(pages as f64);
     }
 
-    async fn carry_out(&mut self, effects: Effects) -> Result<(), PortError> {
+    async fn carry_out(&mut self, mut effects: Effects) -> Result<(), PortError> {
+        self.bring_to_life(&mut effects).await?;
         let Effects {
             records,
             tails,
             asks,
             committed,
             counts,
+            reborn: _,
         } = effects;
         self.metrics.count(counts);
         for (partition, ask) in asks {

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tidegate_core::{
-    CommandError, Commit, Epoch, Life, LimitRule, Lsn, Partition, Position, Query, RoutingKey, Row,
-    TableChange, TableName, TableReset, TableSchema, TenantId,
+    CommandError, Commit, Epoch, History, Life, LimitRule, Lsn, Partition, Position, Query,
+    RoutingKey, Row, TableChange, TableName, TableReset, TableSchema, TenantId,
 };
 use tidegate_ports::Snapshot;
 use tidegate_protocol::{
@@ -62,6 +62,12 @@ pub(crate) struct PartitionOwner {
     keys: HashMap<PageId, RoutingKey>,
     tables: HashMap<TableKey, Table>,
     gatherer: Gatherer,
+    /// Which history of the database is streamed; `None` until that was told.
+    history: Option<History>,
+    /// The highest position that was streamed of it.
+    streamed: Lsn,
+    /// Whether the stream may have begun anew, perhaps at an earlier position.
+    is_after_gap: bool,
     /// When the commit being applied was made; stamps what is published now.
     committed_at_micros: i64,
 }
@@ -77,6 +83,9 @@ impl PartitionOwner {
             keys: HashMap::new(),
             tables: HashMap::new(),
             gatherer: Gatherer::default(),
+            history: None,
+            streamed: Lsn::ZERO,
+            is_after_gap: false,
             committed_at_micros: 0,
         }
     }
@@ -225,7 +234,8 @@ impl PartitionOwner {
                     self.apply(commit, whole, effects);
                 }
             }
-            ChangeRecord::Heartbeat(heartbeat) => {
+            ChangeRecord::Heartbeat(heartbeat, history) => {
+                self.compare_histories(history, heartbeat.lsn, effects);
                 self.committed_at_micros = heartbeat.at_micros;
                 let mut wanted = Vec::new();
                 self.engine.heartbeat(&heartbeat, &mut wanted);
@@ -242,10 +252,42 @@ impl PartitionOwner {
 
     /// Commits may be missing before what follows: every page is read again.
     pub(crate) fn gap(&mut self, effects: &mut Effects) {
+        self.is_after_gap = true;
         self.gatherer.clear();
         let mut wanted = Vec::new();
         self.engine.gap(&mut wanted);
         self.carry_out(wanted, effects);
+    }
+
+    /// Asks for a new life when the database has become another one, or an earlier state of itself:
+    /// what was said of positions so far is then of no use, to anybody.
+    fn compare_histories(&mut self, history: History, lsn: Lsn, effects: &mut Effects) {
+        let is_another = self
+            .history
+            .replace(history)
+            .is_some_and(|was| was != history);
+        let is_earlier = std::mem::take(&mut self.is_after_gap) && lsn < self.streamed;
+        if is_another || is_earlier {
+            tracing::warn!(
+                partition = self.id.get(),
+                "the database has another history"
+            );
+            self.streamed = lsn;
+            effects.reborn.push(self.id);
+        } else {
+            self.streamed = self.streamed.max(lsn);
+        }
+    }
+
+    /// Begins a new life with the same leases: every table is looked up, every page read and
+    /// published anew.
+    pub(crate) fn reborn(&mut self, life: Life, effects: &mut Effects) {
+        (self.life, self.epochs) = (life, 0);
+        self.announce(effects);
+        let tables: Vec<TableKey> = self.tables.keys().cloned().collect();
+        for table_key in &tables {
+            self.redefine(table_key, effects);
+        }
     }
 
     fn apply(&mut self, commit: Commit, change: TableChange, effects: &mut Effects) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidegate_core::{
-    Array, Commit, Dimension, Heartbeat, Lsn, Numeric, Row, RowChange, TableChange, TableName,
-    TableReset, TenantId, TransactionSnapshot, Value, Xid,
+    Array, Commit, Dimension, Heartbeat, History, Lsn, Numeric, Row, RowChange, TableChange,
+    TableName, TableReset, TenantId, TransactionSnapshot, Value, Xid,
 };
 
 use crate::record_bytes::{Reader, RecordError, Writer};
@@ -32,8 +32,8 @@ pub enum ChangeRecord {
         /// The table.
         reset: TableReset,
     },
-    /// How far the stream has come; for a whole partition.
-    Heartbeat(Heartbeat),
+    /// How far the stream has come, and in which history of the database; for a whole partition.
+    Heartbeat(Heartbeat, History),
     /// Commits may be missing before what follows: the relay began a new stream. For a whole
     /// partition.
     Gap,
@@ -68,8 +68,9 @@ impl ChangeRecord {
                 write_commit(&mut out, commit);
                 write_change(&mut out, change);
             }
-            Self::Heartbeat(heartbeat) => {
+            Self::Heartbeat(heartbeat, history) => {
                 out.byte(2);
+                out.int64(history.get());
                 write_heartbeat(&mut out, heartbeat);
             }
             Self::Gap => out.byte(3),
@@ -94,9 +95,10 @@ impl ChangeRecord {
             0 => Part::More,
             1 => Part::Last,
             2 => {
+                let history = History::new(input.int64()?);
                 let heartbeat = read_heartbeat(&mut input)?;
                 input.end()?;
-                return Ok(Self::Heartbeat(heartbeat));
+                return Ok(Self::Heartbeat(heartbeat, history));
             }
             3 => {
                 input.end()?;

@@ -105,6 +105,10 @@ impl Bench {
     }
 
     fn heartbeat(&mut self, lsn: u64) -> Effects {
+        self.heartbeat_of(History::ONLY, lsn)
+    }
+
+    fn heartbeat_of(&mut self, history: History, lsn: u64) -> Effects {
         let heartbeat = Heartbeat {
             lsn: Lsn::new(lsn),
             at_micros: 0,
@@ -112,7 +116,7 @@ impl Bench {
         };
         let mut effects = Effects::default();
         self.owner
-            .change(ChangeRecord::Heartbeat(heartbeat), &mut effects);
+            .change(ChangeRecord::Heartbeat(heartbeat, history), &mut effects);
         effects
     }
 
@@ -395,6 +399,51 @@ fn a_gap_is_read_over() {
         panic!("a diff: {after:?}")
     };
     assert_eq!(diff.position, at(1, 1));
+}
+
+/// When the database has become another one, or an earlier state of itself, all is begun anew: who
+/// counts, what the table looks like, and the page, which nobody can take for the old one.
+#[test]
+fn another_history_is_another_life() {
+    // Another server, or the same one at an earlier moment.
+    for (history, lsn) in [(History::new(1), 12), (History::ONLY, 9)] {
+        let mut bench = Bench::open();
+        let mut effects = Effects::default();
+        bench.owner.change(ChangeRecord::Gap, &mut effects);
+        assert!(effects.reborn.is_empty());
+        let effects = bench.heartbeat_of(history, lsn);
+        assert_eq!(effects.reborn, [Partition::new(0)]);
+        let mut effects = Effects::default();
+        bench.owner.reborn(Life::new(9), &mut effects);
+        let [PageRecord::Progress { life, lsn: at }] = &published(&effects)[..] else {
+            panic!("a new owner's word: {effects:?}")
+        };
+        assert_eq!((*life, *at), (Life::new(9), Lsn::ZERO));
+        assert!(matches!(effects.asks[..], [(_, Ask::Describe { .. })]));
+        // What was read of the old one is of no use.
+        let stale = seed_request(&bench.describe(schema(&[])));
+        let opened = bench.seed(stale, vec![row(1, 1)], lsn);
+        let [PageRecord::Page(page)] = &published(&opened)[..] else {
+            panic!("a page: {opened:?}")
+        };
+        assert_eq!(page.cause, PageCause::Reset);
+        assert_eq!(page.position.epoch, Epoch::new(Life::new(9), 1));
+        assert_eq!(page.rows, r#"[{"id":1,"n":1}]"#);
+        // Once is enough, and a repetition is no news.
+        assert!(bench.heartbeat_of(history, lsn).reborn.is_empty());
+    }
+}
+
+/// A stream that goes on after a gap where it was, or further on, is the same history.
+#[test]
+fn a_gap_alone_is_no_new_life() {
+    for lsn in [10, 11] {
+        let mut bench = Bench::open();
+        bench
+            .owner
+            .change(ChangeRecord::Gap, &mut Effects::default());
+        assert!(bench.heartbeat(lsn).reborn.is_empty());
+    }
 }
 
 /// A reset of a table of all tenants has its pages read again; with another schema they are opened

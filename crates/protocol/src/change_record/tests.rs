@@ -14,7 +14,9 @@ fn record() -> impl Strategy<Value = ChangeRecord> {
         3 => (commit(), table_change(), part).prop_map(|(commit, change, part)| {
             ChangeRecord::Changes { commit, change, part }
         }),
-        1 => heartbeat().prop_map(ChangeRecord::Heartbeat),
+        1 => (heartbeat(), any::<u64>()).prop_map(|(heartbeat, raw)| {
+            ChangeRecord::Heartbeat(heartbeat, History::new(raw))
+        }),
         1 => (commit(), table_change()).prop_map(|(commit, change)| {
             let (table, schema) = (change.table, change.schema);
             ChangeRecord::Reset { commit, reset: TableReset { table, schema } }
@@ -106,11 +108,12 @@ fn counts_are_not_believed() {
 /// A newer version is named, not guessed at; bytes that are left over are an error.
 #[test]
 fn versions_and_ends_are_checked() {
-    let record = ChangeRecord::Heartbeat(Heartbeat {
+    let heartbeat = Heartbeat {
         lsn: Lsn::new(9),
         at_micros: -1,
         visible: None,
-    });
+    };
+    let record = ChangeRecord::Heartbeat(heartbeat, History::ONLY);
     let mut bytes = record.encode().to_vec();
     bytes.push(0);
     assert_eq!(

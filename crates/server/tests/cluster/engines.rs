@@ -59,7 +59,11 @@ impl Site {
 
     /// A database of its own on a server, with the tables of some tenants.
     pub(crate) async fn at(server: &str, tenants: &[&str]) -> Self {
-        let name = unique("cluster");
+        Self::named(server, &unique("cluster"), tenants).await
+    }
+
+    /// The same, by a name of one's choice that must be new.
+    pub(crate) async fn named(server: &str, name: &str, tenants: &[&str]) -> Self {
         let mut driving = JoinSet::new();
         let postgres = connect(server, &mut driving).await;
         let create = format!("CREATE DATABASE {name}");

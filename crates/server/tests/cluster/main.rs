@@ -13,6 +13,7 @@ mod engines;
     reason = "shared with the other end-to-end tests, which use more of it"
 )]
 mod harness;
+mod history;
 mod old_gateway;
 mod program;
 mod queries;
