@@ -68,6 +68,9 @@ pub(crate) struct PartitionOwner {
     streamed: Lsn,
     /// Whether the stream may have begun anew, perhaps at an earlier position.
     is_after_gap: bool,
+    /// Pages that were published, and are to be opened anew because their table was redefined; with
+    /// it, up to where everything had been published then.
+    reopening: HashMap<RoutingKey, Lsn>,
     /// When the commit being applied was made; stamps what is published now.
     committed_at_micros: i64,
 }
@@ -86,6 +89,7 @@ impl PartitionOwner {
             history: None,
             streamed: Lsn::ZERO,
             is_after_gap: false,
+            reopening: HashMap::new(),
             committed_at_micros: 0,
         }
     }
@@ -240,7 +244,7 @@ impl PartitionOwner {
                 let mut wanted = Vec::new();
                 self.engine.heartbeat(&heartbeat, &mut wanted);
                 self.carry_out(wanted, effects);
-                self.progress(self.engine.published(), effects);
+                self.progress(self.published(), effects);
             }
             ChangeRecord::Reset { commit, reset } => {
                 self.committed_at_micros = commit.committed_at_micros;
@@ -283,6 +287,8 @@ impl PartitionOwner {
     /// published anew.
     pub(crate) fn reborn(&mut self, life: Life, effects: &mut Effects) {
         (self.life, self.epochs) = (life, 0);
+        // Positions of the history before say nothing of this one.
+        self.reopening.values_mut().for_each(|lsn| *lsn = Lsn::ZERO);
         self.announce(effects);
         let tables: Vec<TableKey> = self.tables.keys().cloned().collect();
         for table_key in &tables {
@@ -329,9 +335,14 @@ impl PartitionOwner {
         if table.described.take().is_none() {
             return;
         }
+        // The engine forgets them, and with them what it holds back.
+        let published = self.engine.published();
         for key in &table.pages {
             let state = self.pages.get_mut(key).expect("a table's pages are there");
             if let Phase::Registered { page, .. } = state.phase {
+                if state.published.is_some() {
+                    self.reopening.entry(key.clone()).or_insert(published);
+                }
                 self.engine.remove(page);
                 self.keys.remove(&page);
                 state.phase = Phase::Describing;
@@ -396,6 +407,7 @@ impl PartitionOwner {
         let Some(state) = self.pages.remove(key) else {
             return;
         };
+        self.reopening.remove(key);
         if let Phase::Registered { page, .. } = state.phase {
             self.engine.remove(page);
             self.keys.remove(&page);
@@ -487,6 +499,7 @@ impl PartitionOwner {
             .checked_add(1)
             .expect("a life is shorter than 2^32 epochs");
         let position = Position::start(Epoch::new(self.life, self.epochs));
+        self.reopening.remove(&key);
         let state = self
             .pages
             .get_mut(&key)
@@ -583,6 +596,14 @@ impl PartitionOwner {
         &mut described
             .expect("a registered page's table is described")
             .row_json
+    }
+
+    /// Every commit up to here has been published. A page that is to be opened anew keeps it back,
+    /// as one does whose changes are held: its subscribers still have what was published last.
+    fn published(&self) -> Lsn {
+        let published = self.engine.published();
+        let reopening = self.reopening.values().min();
+        reopening.map_or(published, |before| published.min(*before))
     }
 
     fn progress(&self, lsn: Lsn, effects: &mut Effects) {

@@ -283,7 +283,8 @@ fn parts_are_applied_whole() {
     assert_eq!(diff.position, at(1, 1));
 }
 
-/// A redefined table is described anew, and its pages begin a new epoch.
+/// A redefined table is described anew, and its pages begin a new epoch. Until then nothing counts
+/// as published that was committed since: subscribers do not have it.
 #[test]
 fn redefinition_resets() {
     let mut bench = Bench::open();
@@ -295,13 +296,18 @@ fn redefinition_resets() {
     );
     let request = seed_request(&bench.describe(Arc::clone(&wide)));
     let row = Row::new(vec![Value::Int(1), Value::Int(1), Value::text("x")]);
-    bench.heartbeat(11);
+    let progress = |lsn| PageRecord::Progress {
+        life: Life::new(7),
+        lsn: Lsn::new(lsn),
+    };
+    assert_eq!(published(&bench.heartbeat(11)), [progress(10)]);
     let reset = bench.seed(request, vec![row], 11);
     let [PageRecord::Page(page)] = &published(&reset)[..] else {
         panic!("a page: {reset:?}")
     };
     assert_eq!((page.cause, page.position), (PageCause::Reset, at(2, 0)));
     assert_eq!(page.rows, r#"[{"id":1,"n":1,"note":"x"}]"#);
+    assert_eq!(published(&bench.heartbeat(12)), [progress(12)]);
 }
 
 /// What cannot be opened is refused with its code, and forgotten.
