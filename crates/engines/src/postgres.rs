@@ -5,11 +5,12 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use crate::process::{Process, bound_to_us};
@@ -20,6 +21,13 @@ const VERSIONS: &str = "/usr/lib/postgresql";
 
 /// The user it runs as when we are root, which it refuses to be.
 const USER: &str = "postgres";
+
+/// The ids that the next transaction gets, step by step: no step is as far as half of all ids.
+const NEXT_IDS: [u32; 3] = [1_400_000_000, 2_800_000_000, u32::MAX - 3_000];
+
+/// How the server keeps what became of transactions: in files of this many, two bits for each.
+const IDS_PER_SEGMENT: u32 = 1 << 20;
+const SEGMENT_BYTES: &str = "262144";
 
 const INITDB_MAX: Duration = Duration::from_secs(120);
 const READY_MAX: Duration = Duration::from_secs(60);
@@ -43,6 +51,7 @@ const SETTINGS: &[&str] = &[
     "max_replication_slots=40",
     "max_wal_senders=40",
     "max_connections=200",
+    "max_prepared_transactions=40",
     "fsync=on",
     "synchronous_commit=on",
     "log_min_messages=warning",
@@ -86,7 +95,59 @@ pub(super) fn make_data(place: &Place) -> Result<()> {
     initdb.arg(bin.join("initdb")).args(INITDB).arg(&data);
     Process::start("initdb", initdb, Signal::KILL, &place.log("initdb"))?
         .finish(INITDB_MAX)
-        .context("if it may not reach its folder, choose a target folder that all may enter")
+        .context("if it may not reach its folder, choose a target folder that all may enter")?;
+    bring_near_the_wrap(&bin, user, &data)
+}
+
+/// Lets transaction ids begin shortly before they wrap around, as those of an old server do: who
+/// compares them by their lower half is found out within a test.
+///
+/// They are moved on in steps that the server still takes for the future, and after each step all
+/// rows are marked as older than any transaction.
+fn bring_near_the_wrap(bin: &Path, user: Option<&str>, data: &Path) -> Result<()> {
+    let single = |database: &str, sql: &str| {
+        let mut server = as_user(user);
+        server.arg(bin.join("postgres")).arg("--single");
+        server
+            .arg("-D")
+            .arg(data)
+            .args(["-c", "fsync=off", database]);
+        server
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut server = server.spawn().context("postgres could not be started")?;
+        let mut input = server.stdin.take().context("it was just made")?;
+        writeln!(input, "{sql}")?;
+        drop(input);
+        match server.wait()?.success() {
+            true => Ok(()),
+            false => bail!("{sql} did not work"),
+        }
+    };
+    let closed = "UPDATE pg_database SET datallowconn = ";
+    let template = "WHERE datname = 'template0'";
+    single("postgres", &format!("{closed} true {template}"))?;
+    let mut oldest = 3;
+    for next in NEXT_IDS {
+        let mut reset = as_user(user);
+        reset.arg(bin.join("pg_resetwal")).arg("-D").arg(data);
+        reset.args(["-x", &next.to_string(), "-u", &oldest.to_string()]);
+        crate::prepare(&mut reset)?;
+        // Says of the ids around here that none has committed.
+        let mut zeros = as_user(user);
+        let segment = data.join(format!("pg_xact/{:04X}", next / IDS_PER_SEGMENT));
+        zeros
+            .args(["truncate", "--size", SEGMENT_BYTES])
+            .arg(segment);
+        crate::prepare(&mut zeros)?;
+        for database in ["template0", "template1", "postgres"] {
+            single(database, "VACUUM FREEZE")?;
+        }
+        oldest = next;
+    }
+    single("postgres", &format!("{closed} false {template}"))?;
+    single("postgres", "VACUUM FREEZE pg_database")
 }
 
 /// Whom it runs as, when not as us.

@@ -7,6 +7,7 @@ mod bench;
 mod chaos;
 mod ci;
 mod codegen;
+mod oracle;
 mod programs;
 mod services;
 mod steps;
@@ -58,6 +59,8 @@ enum Task {
         #[arg(long, default_value_t = 3)]
         rounds: u32,
     },
+    /// Compares pages over a real PostgreSQL with a plain evaluation, for as long as wanted
+    Oracle(oracle::Length),
     /// Starts the real Redis, PostgreSQL and Kafka that some tests need
     Services {
         #[command(subcommand)]
@@ -92,6 +95,7 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Bench { measure } => bench::run(&Tree::load()?, measure),
         Task::Chaos { seed, rounds } => chaos::run(&Tree::load()?, seed, rounds),
+        Task::Oracle(length) => oracle::run(&Tree::load()?, &length),
         Task::Services { action } => services::run(&Tree::load()?, action),
         Task::Codegen { check } => codegen::run(check),
     }
