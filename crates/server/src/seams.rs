@@ -269,6 +269,29 @@ async fn open_database(config: &Config) -> Result<Option<Opened>, Failure> {
     }
 }
 
+/// The topics by name alone, for a command that needs nothing else; it does not wait for a broker
+/// that is down.
+#[cfg_attr(
+    not(feature = "kafka"),
+    expect(clippy::unused_async, reason = "only the adapter for Kafka waits")
+)]
+pub(crate) async fn open_broker(config: &Config) -> Result<Arc<dyn Broker>, Failure> {
+    match &config.bus {
+        BusAddress::Memory => {
+            let sentence = "the bus is in the server's own process: say which with bus = kafka://";
+            Err(Failure::new(Exit::Config, sentence))
+        }
+        #[cfg(feature = "kafka")]
+        BusAddress::Kafka(address) => {
+            let kafka = adapters::kafka_config(config, address);
+            let broker = tidegate_kafka::KafkaBroker::connect(kafka).await;
+            Ok(Arc::new(broker.map_err(|error| port_failure(&error))?))
+        }
+        #[cfg(not(feature = "kafka"))]
+        BusAddress::Kafka(_) => Err(missing("kafka")),
+    }
+}
+
 /// The configuration refuses such an address before anything is opened; this is the last line.
 #[cfg(not(all(feature = "kafka", feature = "redis", feature = "postgres")))]
 fn missing(feature: &str) -> Failure {

@@ -21,6 +21,7 @@ mod recorded;
 mod refusals;
 mod split;
 mod standby;
+mod tools;
 mod watchers;
 mod whole;
 mod writers;
