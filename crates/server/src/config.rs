@@ -6,6 +6,7 @@
 mod addresses;
 mod dotenv;
 mod error;
+mod foreign;
 mod keys;
 mod layers;
 mod legacy;
@@ -32,6 +33,7 @@ pub(crate) use addresses::PostgresAddress;
 pub(crate) use addresses::RedisAddress;
 pub(crate) use addresses::{BusAddress, CacheAddress, DatabaseAddress, Role, Roles};
 pub(crate) use error::ConfigError;
+pub(crate) use foreign::Foreign;
 pub(crate) use keys::{Allowed, Key};
 pub(crate) use layers::{Flags, Inputs, Settings};
 pub(crate) use legacy::Legacy;
@@ -62,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) demo: Option<DemoSettings>,
     /// How gateways of the old kind are served, if they are.
     pub(crate) legacy: Option<Legacy>,
+    /// Nothing when our own processor keeps the pages.
+    pub(crate) foreign: Option<Foreign>,
 }
 
 /// What the engines of a cluster are told beside their addresses.
@@ -156,7 +160,6 @@ impl Config {
             ("single", Tenancy::Single),
         ];
         let tenancy = settings.choice(Key::Tenancy, &tenancies)?;
-        settings.choice(Key::Pages, &[("processor", ())])?;
         let config = Self {
             listen,
             admin: settings.optional_address(Key::Admin)?,
@@ -179,7 +182,9 @@ impl Config {
             log: log(settings)?,
             demo: demo(settings, &tenancy)?,
             legacy: legacy::legacy(settings)?,
+            foreign: foreign::foreign(settings)?,
         };
+        foreign::refuse_what_does_not_go_together(settings, &config)?;
         legacy::refuse_without_broker(settings, &config)?;
         seams::refuse_what_does_not_go_together(settings, &config)?;
         Ok(config)

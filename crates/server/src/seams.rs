@@ -21,12 +21,14 @@ use futures_util::future::BoxFuture;
 use tidegate_core::{Epoch, Position, RoutingKey};
 use tidegate_ports::{
     Broker, Bus, Database, HotCache, Link, MemoryBroker, MemoryBrokerLimits, MemoryBus,
-    MemoryBusLimits, MemoryCache, MemoryCacheLimits, PortError, jittered,
+    MemoryBusLimits, MemoryCache, MemoryCacheLimits, MemorySharedPages, PortError, SharedPages,
+    SharedPagesLimits, jittered,
 };
+use tidegate_protocol::read_stored_diff;
 use tidegate_rpc::WorkerDatabase;
 use tidegate_sqlite::{OpenError, SqliteConfig, SqliteDatabase};
 
-use crate::config::{BusAddress, CacheAddress, Config, DatabaseAddress};
+use crate::config::{BusAddress, CacheAddress, Config, DatabaseAddress, Foreign};
 use crate::exit::{Exit, Failure, causes};
 use crate::readiness::{Part, Readiness};
 
@@ -37,6 +39,8 @@ pub(crate) struct Seams {
     /// The topics by name beside it.
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) cache: Arc<dyn HotCache>,
+    /// What gateways of a foreign processor share; nothing where ours keeps the pages.
+    pub(crate) shared: Option<Arc<dyn SharedPages>>,
     pub(crate) database: Arc<dyn Database>,
     /// Asks whether the database is there; nothing where it is in this process.
     pub(crate) database_probe: Option<Probe>,
@@ -73,10 +77,15 @@ pub(crate) async fn open(config: &Config, readiness: &Readiness) -> Result<Seams
         }
     };
     let cache = make_cache(config)?;
+    let shared = config.foreign.as_ref();
+    let shared = shared
+        .map(|foreign| make_shared(config, foreign))
+        .transpose()?;
     Ok(Seams {
         bus,
         broker,
         cache,
+        shared,
         database,
         database_probe,
         closing,
@@ -89,6 +98,8 @@ pub(crate) struct Closing {
     workers: Option<Arc<WorkerDatabase>>,
     #[cfg(feature = "kafka")]
     kafka: Option<Arc<tidegate_kafka::KafkaBus>>,
+    #[cfg(feature = "kafka")]
+    broker: Option<Arc<tidegate_kafka::KafkaBroker>>,
 }
 
 impl Closing {
@@ -101,6 +112,10 @@ impl Closing {
         #[cfg(feature = "kafka")]
         if let Some(bus) = self.kafka {
             bus.close(patience).await;
+        }
+        #[cfg(feature = "kafka")]
+        if let Some(broker) = self.broker {
+            broker.close(patience).await;
         }
     }
 }
@@ -133,6 +148,21 @@ pub(crate) async fn watch_cache(
     let probe = move || {
         let (cache, nobody) = (Arc::clone(&cache), nobody.clone());
         let ask = async move { cache.replay(&nobody, start).await.map(|_| ()) };
+        ask.boxed()
+    };
+    watch(Part::Cache, Arc::new(probe), readiness).await;
+    Ok(())
+}
+
+/// The same for what gateways of a foreign processor share.
+pub(crate) async fn watch_shared(
+    shared: Arc<dyn SharedPages>,
+    readiness: Readiness,
+) -> Result<(), Failure> {
+    until_available("the cache", || shared.range("nobody_nothing|nowhere")).await?;
+    let probe = move || {
+        let shared = Arc::clone(&shared);
+        let ask = async move { shared.range("nobody_nothing|nowhere").await.map(|_| ()) };
         ask.boxed()
     };
     watch(Part::Cache, Arc::new(probe), readiness).await;
@@ -208,6 +238,15 @@ pub(crate) fn port_failure(error: &PortError) -> Failure {
 )]
 async fn open_bus(config: &Config) -> Result<(Arc<dyn Bus>, Arc<dyn Broker>, Closing), Failure> {
     match &config.bus {
+        #[cfg(feature = "kafka")]
+        BusAddress::Kafka(address) if config.foreign.is_some() => {
+            let broker = adapters::broker(config, address).await?;
+            let closing = Closing {
+                broker: Some(Arc::clone(&broker)),
+                ..Closing::default()
+            };
+            Ok((Arc::new(bus_of_two(config)), broker, closing))
+        }
         BusAddress::Memory => {
             let bus = MemoryBus::new(MemoryBusLimits {
                 partition_count: config.partitions,
@@ -233,8 +272,44 @@ async fn open_bus(config: &Config) -> Result<(Arc<dyn Bus>, Arc<dyn Broker>, Clo
     }
 }
 
+/// The bus that a gateway and its keeper share, before a foreign stream. One partition, as there is
+/// one owner.
+#[cfg(feature = "kafka")]
+fn bus_of_two(config: &Config) -> MemoryBus {
+    MemoryBus::new(MemoryBusLimits {
+        partition_count: 1,
+        partition_bytes_max: config.limits.bus_partition_bytes_max,
+        ..MemoryBusLimits::default()
+    })
+}
+
+/// What gateways of a foreign processor share.
+fn make_shared(config: &Config, foreign: &Foreign) -> Result<Arc<dyn SharedPages>, Failure> {
+    match &config.cache {
+        CacheAddress::Memory => {
+            let limits = SharedPagesLimits {
+                diffs_max: foreign.diffs_max,
+                retention: (!foreign.retention.is_zero()).then_some(foreign.retention),
+                ..SharedPagesLimits::default()
+            };
+            Ok(Arc::new(MemorySharedPages::new(limits, |entry| {
+                read_stored_diff(entry).map(|(lsn, _)| lsn)
+            })))
+        }
+        #[cfg(feature = "redis")]
+        CacheAddress::Redis(address) => Ok(adapters::shared(foreign, address)?),
+        #[cfg(not(feature = "redis"))]
+        CacheAddress::Redis(_) => Err(missing("redis")),
+    }
+}
+
 fn make_cache(config: &Config) -> Result<Arc<dyn HotCache>, Failure> {
     match &config.cache {
+        // A foreign page's positions mean nothing to any other gateway.
+        _ if config.foreign.is_some() => Ok(Arc::new(MemoryCache::new(MemoryCacheLimits {
+            tail_entries_max: config.limits.tail_entries_max,
+            bytes_max: config.limits.cache_bytes_max,
+        }))),
         CacheAddress::Memory => Ok(Arc::new(MemoryCache::new(MemoryCacheLimits {
             tail_entries_max: config.limits.tail_entries_max,
             bytes_max: config.limits.cache_bytes_max,
@@ -266,29 +341,6 @@ async fn open_database(config: &Config) -> Result<Option<Opened>, Failure> {
         }
         #[cfg(not(feature = "postgres"))]
         DatabaseAddress::Postgres(_) => Err(missing("postgres")),
-    }
-}
-
-/// The topics by name alone, for a command that needs nothing else; it does not wait for a broker
-/// that is down.
-#[cfg_attr(
-    not(feature = "kafka"),
-    expect(clippy::unused_async, reason = "only the adapter for Kafka waits")
-)]
-pub(crate) async fn open_broker(config: &Config) -> Result<Arc<dyn Broker>, Failure> {
-    match &config.bus {
-        BusAddress::Memory => {
-            let sentence = "the bus is in the server's own process: say which with bus = kafka://";
-            Err(Failure::new(Exit::Config, sentence))
-        }
-        #[cfg(feature = "kafka")]
-        BusAddress::Kafka(address) => {
-            let kafka = adapters::kafka_config(config, address);
-            let broker = tidegate_kafka::KafkaBroker::connect(kafka).await;
-            Ok(Arc::new(broker.map_err(|error| port_failure(&error))?))
-        }
-        #[cfg(not(feature = "kafka"))]
-        BusAddress::Kafka(_) => Err(missing("kafka")),
     }
 }
 

@@ -17,10 +17,11 @@ use tidegate_gateway::{
     Gateway, GatewayConfig, GatewayError, GatewayLimits, GatewayPorts, HistoryLimits, HttpHook,
     OutboxLimits, Pages,
 };
+use tidegate_legacy::{Keeper, Recorder};
 use tidegate_ports::Database;
 use tidegate_processor::Processor;
 use tidegate_rpc::Worker;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,7 @@ use crate::clock;
 use crate::config::{Config, DemoSettings, Role};
 use crate::demo;
 use crate::exit::{Exit, Failure, causes};
+use crate::keeping;
 use crate::readiness::{Part, Readiness, State};
 use crate::seams::{self, Closing, Seams, port_failure, until_available};
 use crate::site::Site;
@@ -108,6 +110,13 @@ impl System {
         }
         if config.roles.has(Role::Worker) {
             system.run_worker(&config, &seams).await?;
+        }
+        if let (Some(foreign), Some(shared), Some(gateway)) =
+            (&config.foreign, &seams.shared, &gateway)
+        {
+            let shared = Arc::clone(shared);
+            let (keeper, recorder) = keeping::prepare(&config, foreign, &seams, shared, gateway);
+            system.run_keeper(keeper, recorder).await?;
         }
         if let Some(settings) = config.demo {
             system.run_demo(settings, seams.database);
@@ -198,6 +207,7 @@ impl System {
             cache,
             database,
             broker: _,
+            shared: _,
             database_probe: _,
             closing: _,
         } = seams.clone();
@@ -246,6 +256,29 @@ impl System {
         Ok(())
     }
 
+    /// Runs what stands before a foreign stream. Clients are served once the stream is followed.
+    async fn run_keeper(&mut self, keeper: Keeper, recorder: Recorder) -> Result<(), Failure> {
+        let (ready, is_ready) = oneshot::channel();
+        let stop = self.behind.clone();
+        self.part("keeper", async move {
+            // Nobody waits any more when the start was given up.
+            let tell = move || {
+                let _ = ready.send(());
+            };
+            let run = keeper.run(tell, stop).await;
+            run.map_err(|error| port_failure(&error))
+        });
+        let stop = self.behind.clone();
+        self.part("recorder", async move {
+            let run = recorder.run(stop).await;
+            run.map_err(|error| port_failure(&error))
+        });
+        tokio::select! {
+            _ = is_ready => Ok(()),
+            ended = self.parts.join_next() => Err(unexpected(ended)),
+        }
+    }
+
     fn run_bus_watch(&mut self, seams: &Seams) {
         let watch = seams::watch_bus(seams.broker.clone(), self.readiness.clone());
         let stop = self.behind.clone();
@@ -257,9 +290,14 @@ impl System {
 
     fn run_cache_watch(&mut self, seams: &Seams) {
         let (cache, readiness) = (seams.cache.clone(), self.readiness.clone());
-        let stop = self.behind.clone();
+        let (shared, stop) = (seams.shared.clone(), self.behind.clone());
         self.part("cache", async move {
-            let watch = seams::watch_cache(cache, readiness);
+            let watch = async {
+                match shared {
+                    Some(shared) => seams::watch_shared(shared, readiness).await,
+                    None => seams::watch_cache(cache, readiness).await,
+                }
+            };
             match stop.run_until_cancelled(watch).await {
                 Some(Err(refused)) => Err(refused),
                 Some(Ok(())) | None => Ok(()),
@@ -338,6 +376,10 @@ impl System {
     }
 }
 
+/// How long a foreign page without listeners is kept: as long as a client takes to come back at
+/// once.
+const FOREIGN_LINGER: Duration = Duration::from_secs(2);
+
 /// How long the parts behind the gateway may take to stop: they only have to finish a statement.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -387,7 +429,10 @@ fn gateway_config(config: &Config, site: Site) -> GatewayConfig {
         gateway_id: StdRng::from_os_rng().random(),
         auth: config.auth.clone(),
         tenancy: config.tenancy.clone(),
-        pages: Pages::Processor,
+        pages: match config.foreign {
+            None => Pages::Processor,
+            Some(_) => Pages::Foreign,
+        },
         subscription_limit: subscription_limit(config),
         limits: GatewayLimits {
             sessions_max: limits.sessions_max,
@@ -399,6 +444,11 @@ fn gateway_config(config: &Config, site: Site) -> GatewayConfig {
                 session_bytes_max: limits.outbox_bytes_max.saturating_mul(4),
             },
             history: HistoryLimits::default(),
+            linger: match config.foreign {
+                None => GatewayLimits::default().linger,
+                // A label is free for another query, and a query cleared, soon after.
+                Some(_) => FOREIGN_LINGER,
+            },
             drain_timeout: config.drain,
             ..GatewayLimits::default()
         },

@@ -20,6 +20,16 @@ pub(crate) enum Origin {
     File { path: String, line: usize },
 }
 
+impl Origin {
+    /// The variable that said it, if one did.
+    pub(crate) fn variable(&self) -> Option<&str> {
+        match self {
+            Self::Variable(variable) | Self::DotEnv { variable, .. } => Some(variable),
+            Self::Default | Self::Flag(_) | Self::File { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -143,8 +143,18 @@ keys! {
         "The issuer a token must be from.";
     Roles: "roles", Text("all, or some of gateway, processor, cdc and worker with commas between them"), "all",
         "The parts this process runs; all is all but worker.";
-    Pages: "pages", OneOf(&["processor"]), "processor",
-        "Who keeps pages current; in this version Tidegate's own processor.";
+    Pages: "pages", OneOf(&["processor", "gateway"]), "processor",
+        "Who keeps pages current: our processor, or a foreign one that gateways tell of queries.";
+    PageGroup: "page_group", Text("text"), "cladbe-ws-gateway",
+        "The group of gateways that keeps a foreign processor's diffs in the cache.";
+    SlowSocketsMax: "slow_sockets_max", Whole { min: 0, max: 10_000_000 }, "100",
+        "Sockets with something unsent above which a foreign stream is not read for a while.";
+    SharedKeyPrefix: "shared_key_prefix", Text("text, or nothing"), "hcache:",
+        "What the names of keys begin with that are shared with a foreign processor.";
+    SharedDiffsMax: "shared_diffs_max", Whole { min: 1, max: 1_000_000 }, "5000",
+        "Diffs of a foreign page that are kept in the cache.";
+    SharedRetentionMillis: "shared_retention_ms", Whole { min: 0, max: 31_536_000_000 }, "600000",
+        "How long foreign pages and diffs are kept after the newest; 0 is for ever.";
     Legacy: "legacy", YesNo, "false",
         "Whether processors serve gateways of the old kind as well, over their topics on Kafka.";
     LegacyIdleHours: "legacy_idle_hours", Whole { min: 1, max: 8760 }, "24",

@@ -10,10 +10,10 @@ use std::io::ErrorKind;
 
 use toml::de::{DeTable, DeValue};
 
-use super::dotenv;
 use super::error::{ConfigError, Origin};
 use super::keys::{Key, VARIABLE_PREFIX};
-use super::old::OLD_VARIABLES;
+use super::old::{OLD_VARIABLES, is_odd};
+use super::{dotenv, foreign};
 
 /// Flags as the command line gave them.
 pub(crate) type Flags = BTreeMap<Key, String>;
@@ -118,6 +118,7 @@ impl Settings {
                 Origin::Flag(format!("--{}", key.flag())),
             );
         }
+        foreign::follow(&mut settings);
         Ok(settings)
     }
 
@@ -215,6 +216,11 @@ impl Settings {
         // What belongs together may be said in two layers: the host in `.env`, the password in the
         // environment.
         self.variables.extend(variables.clone());
+        let odd = variables.iter().filter(|(name, _)| is_odd(name));
+        let odd = odd.map(|(name, (_, origin))| {
+            format!("{name} ({origin}) is no variable that the old gateway knew; it means nothing")
+        });
+        self.warnings.extend(odd);
         // Our own names after the old ones, so that within a layer they win.
         for old in OLD_VARIABLES {
             let is_said = |name: &&str| variables.contains_key(*name);

@@ -28,9 +28,14 @@ pub(crate) struct OldTopics {
 /// What is wanted, unless nothing is.
 pub(super) fn legacy(settings: &Settings) -> Result<Option<Legacy>, ConfigError> {
     let is_wanted = settings.choice(Key::Legacy, &[("true", true), ("false", false)])?;
-    let topics = topics(settings)?;
     let idle = Duration::from_secs(3_600 * settings.number(Key::LegacyIdleHours)?);
-    Ok(is_wanted.then_some(Legacy { topics, idle }))
+    match is_wanted {
+        true => Ok(Some(Legacy {
+            topics: topics(settings)?,
+            idle,
+        })),
+        false => Ok(None),
+    }
 }
 
 fn topics(settings: &Settings) -> Result<OldTopics, ConfigError> {

@@ -56,6 +56,36 @@ pub(super) const OLD_VARIABLES: &[OldVariable] = &[
         },
     },
     OldVariable {
+        name: "HOTCACHE_MAX_DIFFS",
+        beside: &[],
+        key: Key::SharedDiffsMax,
+        read: |_, count| Ok(count.to_owned()),
+    },
+    OldVariable {
+        name: "HOTCACHE_RETENTION_MS",
+        beside: &[],
+        key: Key::SharedRetentionMillis,
+        read: |_, milliseconds| Ok(milliseconds.trim().to_owned()),
+    },
+    OldVariable {
+        name: "KEYDB_PREFIX",
+        beside: &[],
+        key: Key::SharedKeyPrefix,
+        read: |_, prefix| Ok(prefix.to_owned()),
+    },
+    OldVariable {
+        name: "KAFKA_GROUP",
+        beside: &[],
+        key: Key::PageGroup,
+        read: |_, group| Ok(group.trim().to_owned()),
+    },
+    OldVariable {
+        name: "SLOW_SOCKET_PAUSE_THRESHOLD",
+        beside: &[],
+        key: Key::SlowSocketsMax,
+        read: |_, count| Ok(count.trim().to_owned()),
+    },
+    OldVariable {
         name: "KAFKA_BROKERS",
         beside: &[],
         key: Key::Bus,
@@ -132,3 +162,27 @@ pub(super) const OLD_VARIABLES: &[OldVariable] = &[
         },
     },
 ];
+
+/// What the names of the old system's variables begin with.
+const OLD_PREFIXES: [&str; 8] = [
+    "HOTCACHE_",
+    "KAFKA_",
+    "KEYDB_",
+    "PAGE_SEED_",
+    "QUERY_CONTROL_",
+    "SLOW_SOCKET",
+    "SQL_RPC_",
+    "WS_",
+];
+
+/// What container platforms set by themselves beside a service of such a name.
+const PLATFORM_WORDS: [&str; 3] = ["_SERVICE_", "_PORT_", "_TCP"];
+
+/// Whether a variable looks like one of the old system's and is none that we know.
+pub(super) fn is_odd(name: &str) -> bool {
+    let is_known = |old: &OldVariable| old.name == name || old.beside.contains(&name);
+    OLD_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        && !PLATFORM_WORDS.iter().any(|word| name.contains(word))
+        && !name.ends_with("_PORT")
+        && !OLD_VARIABLES.iter().any(is_known)
+}

@@ -231,7 +231,10 @@ fn what_does_not_go_together_is_refused() {
         environment: &[("TIDEGATE_PAGES", "gateway")],
         ..Layers::default()
     }
-    .refused("pages is \"gateway\" (variable TIDEGATE_PAGES); allowed is processor");
+    .refused(
+        "pages is \"gateway\" (variable TIDEGATE_PAGES), but the bus is in this process: foreign \
+         topics need bus = kafka://",
+    );
 }
 
 /// An address without its adapter is refused with the flag that brings it, and with a way out.
@@ -493,4 +496,61 @@ fn the_example_file_says_the_defaults() {
             "examples/tidegate.toml lacks the line `{line}`"
         );
     }
+}
+
+/// The old gateway's environment, as it is, makes a gateway in its place; our own keys still win.
+#[test]
+fn the_old_environment_takes_the_old_place() {
+    let old = [
+        ("KAFKA_BROKERS", "b:9092"),
+        ("KAFKA_GROUP", "group-1"),
+        ("KAFKA_TOPICS", "server.page.diffs"),
+        ("KEYDB_HOST", "h"),
+        ("KEYDB_PREFIX", "hc :"),
+        ("HOTCACHE_RETENTION_MS", "0"),
+        ("SLOW_SOCKET_PAUSE_THRESHOLD", "7"),
+        ("WS_PORT", "7001"),
+        ("TIDEGATE_AUTH", "headers"),
+        ("KAFKA_TOPIC", "a slip of the hand"),
+        ("KAFKA_SERVICE_HOST", "set by the platform"),
+    ];
+    let inputs = |more: &[(&str, &str)]| Inputs {
+        environment: old
+            .iter()
+            .chain(more)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        ..Inputs::default()
+    };
+    let settings = Settings::of(&inputs(&[])).unwrap();
+    let shown = |key| settings.get(key).value.as_str();
+    assert_eq!(shown(Key::Pages), "gateway");
+    assert_eq!(
+        settings.get(Key::Pages).origin.to_string(),
+        "variable KAFKA_BROKERS"
+    );
+    assert_eq!(
+        (shown(Key::Roles), shown(Key::Database)),
+        ("gateway", "workers:")
+    );
+    assert_eq!(shown(Key::Listen), "0.0.0.0:7001");
+    assert_eq!(settings.warnings.len(), 1, "{:?}", settings.warnings);
+    assert!(settings.warnings[0].starts_with("KAFKA_TOPIC "));
+    let foreign = super::foreign::foreign(&settings).unwrap().unwrap();
+    assert_eq!(foreign.key_prefix, "hc:");
+    assert_eq!(
+        (foreign.group.as_str(), foreign.slow_sockets_max),
+        ("group-1", 7)
+    );
+    assert_eq!(foreign.topics.followed().len(), 1);
+    assert!(foreign.retention.is_zero(), "for ever");
+    let ours = Settings::of(&inputs(&[("TIDEGATE_PAGES", "processor")])).unwrap();
+    assert_eq!(ours.get(Key::Pages).value, "processor");
+    assert_eq!(ours.get(Key::Roles).value, "all");
+    let database = Settings::of(&inputs(&[("PGHOST", "h")])).unwrap();
+    assert_eq!(
+        database.get(Key::Pages).value,
+        "processor",
+        "a cluster of ours"
+    );
 }

@@ -6,20 +6,24 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 #[cfg(feature = "kafka")]
-use tidegate_kafka::{KafkaBus, KafkaConfig, Replication};
+use tidegate_kafka::{KafkaBroker, KafkaBus, KafkaConfig, Replication};
 #[cfg(feature = "postgres")]
 use tidegate_postgres::{PostgresConfig, PostgresDatabase, Streams};
 #[cfg(feature = "redis")]
-use tidegate_redis::{RedisCache, RedisConfig, RedisUrl};
+use tidegate_redis::{RedisCache, RedisConfig, RedisSharedPages, RedisUrl, SharedPagesSettings};
 
 #[cfg(any(feature = "redis", feature = "postgres"))]
 use tidegate_ports::PortError;
+#[cfg(feature = "redis")]
+use tidegate_ports::SharedPagesLimits;
 
 #[cfg(any(feature = "kafka", feature = "postgres"))]
 use super::until_available;
 #[cfg(feature = "postgres")]
 use crate::config::BusAddress;
 use crate::config::Config;
+#[cfg(feature = "redis")]
+use crate::config::Foreign;
 #[cfg(feature = "kafka")]
 use crate::config::KafkaAddress;
 #[cfg(feature = "postgres")]
@@ -41,6 +45,17 @@ pub(super) async fn kafka(
     Ok(Arc::new(bus))
 }
 
+/// Kafka for topics of others only: none of ours are made.
+#[cfg(feature = "kafka")]
+pub(super) async fn broker(
+    config: &Config,
+    address: &KafkaAddress,
+) -> Result<Arc<KafkaBroker>, Failure> {
+    let kafka = kafka_config(config, address);
+    let broker = until_available("the broker", || KafkaBroker::connect(kafka.clone())).await?;
+    Ok(Arc::new(broker))
+}
+
 #[cfg(feature = "kafka")]
 pub(super) fn kafka_config(config: &Config, address: &KafkaAddress) -> KafkaConfig {
     let engines = &config.engines;
@@ -56,16 +71,39 @@ pub(super) fn kafka_config(config: &Config, address: &KafkaAddress) -> KafkaConf
     }
 }
 
-/// The cache on Redis. It is not waited for: without it resumes cost a fresh page, and no more.
 #[cfg(feature = "redis")]
-pub(super) fn redis(config: &Config, address: &RedisAddress) -> Result<Arc<RedisCache>, Failure> {
+fn redis_url(address: &RedisAddress) -> Result<RedisUrl, Failure> {
     let refused = |error: tidegate_redis::UrlError| {
         port_failure(&PortError::Rejected {
             what: "the cache",
             why: error.to_string(),
         })
     };
-    let url = RedisUrl::from_str(&address.url()).map_err(refused)?;
+    RedisUrl::from_str(&address.url()).map_err(refused)
+}
+
+/// What gateways of a foreign processor share, on Redis.
+#[cfg(feature = "redis")]
+pub(super) fn shared(
+    foreign: &Foreign,
+    address: &RedisAddress,
+) -> Result<Arc<RedisSharedPages>, Failure> {
+    let redis = RedisConfig {
+        key_prefix: foreign.key_prefix.clone(),
+        ..RedisConfig::new(redis_url(address)?)
+    };
+    let settings = SharedPagesSettings {
+        lease: SharedPagesLimits::default().lease,
+        diffs_max: foreign.diffs_max,
+        retention: foreign.retention,
+    };
+    Ok(Arc::new(RedisSharedPages::new(&redis, settings)))
+}
+
+/// The cache on Redis. It is not waited for: without it resumes cost a fresh page, and no more.
+#[cfg(feature = "redis")]
+pub(super) fn redis(config: &Config, address: &RedisAddress) -> Result<Arc<RedisCache>, Failure> {
+    let url = redis_url(address)?;
     Ok(Arc::new(RedisCache::new(RedisConfig {
         key_prefix: config.engines.redis_key_prefix.clone(),
         retention: config.engines.redis_retention,

@@ -21,7 +21,6 @@ mod recorded;
 mod refusals;
 mod split;
 mod standby;
-mod tools;
 mod watchers;
 mod whole;
 mod writers;
