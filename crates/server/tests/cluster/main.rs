@@ -15,6 +15,7 @@ mod engines;
 mod harness;
 mod history;
 mod old_gateway;
+mod operators;
 mod program;
 mod queries;
 mod recorded;
