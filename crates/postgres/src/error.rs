@@ -182,40 +182,55 @@ fn constraint_text(cause: &DbError) -> String {
 pub(crate) fn replication_error(error: PgWireError) -> PortError {
     match &error {
         PgWireError::Auth(text) => rejected(format!("the replication connection: {text}")),
-        PgWireError::Server(text) if is_for_the_operator(text) => {
-            rejected(format!("{text}: {}", advice(text)))
-        }
+        PgWireError::Server(text) => match (advice(REFUSED, text), advice(FULL, text)) {
+            (Some(advice), _) => rejected(format!("{text}: {advice}")),
+            (None, Some(advice)) => said(format!("{text}: {advice}")),
+            (None, None) => PortError::unavailable(WHAT, error),
+        },
         _ => PortError::unavailable(WHAT, error),
     }
 }
 
-fn is_for_the_operator(text: &str) -> bool {
-    // Insufficient privilege, and an object that is not in the state it has to be in.
-    !advice(text).is_empty()
+/// Trouble that may pass, in words for whoever looks after the server.
+pub(crate) fn said(why: String) -> PortError {
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Said(String);
+    PortError::unavailable(WHAT, Said(why))
 }
 
-fn advice(text: &str) -> &'static str {
-    const ADVICE: &[(&str, &str)] = &[
-        (
-            "wal_level",
-            "set wal_level = logical in postgresql.conf and restart the server",
-        ),
-        (
-            "must be superuser or replication role",
-            "give the role the REPLICATION attribute (ALTER ROLE … REPLICATION)",
-        ),
-        (
-            "permission denied to",
-            "give the role the REPLICATION attribute (ALTER ROLE … REPLICATION)",
-        ),
-        (
-            "all replication slots are in use",
-            "raise max_replication_slots or drop a slot that nobody reads",
-        ),
-        ("pg_hba.conf", "allow the role's connection in pg_hba.conf"),
-    ];
-    let found = ADVICE.iter().find(|(part, _)| text.contains(part));
-    found.map_or("", |(_, advice)| advice)
+/// What the server says when it is not set up for us, and what to do.
+const REFUSED: &[(&str, &str)] = &[
+    (
+        "wal_level",
+        "set wal_level = logical in postgresql.conf and restart the server",
+    ),
+    (
+        "must be superuser or replication role",
+        "give the role the REPLICATION attribute (ALTER ROLE … REPLICATION)",
+    ),
+    (
+        "permission denied to",
+        "give the role the REPLICATION attribute (ALTER ROLE … REPLICATION)",
+    ),
+    ("pg_hba.conf", "allow the role's connection in pg_hba.conf"),
+];
+
+/// What it says when others have all there is of something, which they may give back.
+const FULL: &[(&str, &str)] = &[
+    (
+        "all replication slots are in use",
+        "raise max_replication_slots, or drop a slot that nobody reads (pg_replication_slots)",
+    ),
+    (
+        "max_wal_senders",
+        "raise max_wal_senders, or end a replication that nobody needs (pg_stat_replication)",
+    ),
+];
+
+fn advice(known: &[(&str, &'static str)], text: &str) -> Option<&'static str> {
+    let found = known.iter().find(|(part, _)| text.contains(part));
+    found.map(|(_, advice)| *advice)
 }
 
 /// The error of a database that is closing.

@@ -28,7 +28,7 @@ use crate::assemble::{Assembler, Committed, Step};
 use crate::beats::Beating;
 use crate::catalog::{Catalog, Place, Shaped};
 use crate::connect::Alone;
-use crate::error::{Failure, WHAT, closing, port_error, rejected, replication_error};
+use crate::error::{Failure, WHAT, closing, port_error, rejected, replication_error, said};
 use crate::pgoutput::{Message, Relation};
 use crate::session::{run, text_of};
 use crate::visible::parse_snapshot;
@@ -135,13 +135,10 @@ pub(crate) async fn start(
             .map_err(replication_error)?;
         Ok(visible)
     });
-    let visible = started.await.map_err(|_| {
-        tracing::warn!("transactions are open for longer than a change stream may take to start");
-        PortError::Unavailable {
-            what: WHAT,
-            source: None,
-        }
-    })??;
+    let visible = match started.await {
+        Ok(visible) => visible?,
+        Err(_) => return Err(held_up(&source.connection.client).await),
+    };
     let shapes = source.catalog.shapes(&source.connection.client).await;
     let (batches, acknowledged, stream) = ChangeStream::channel(BATCHES_MAX);
     let stream = stream.of_history(source.history);
@@ -158,6 +155,23 @@ pub(crate) async fn start(
     // Ends when the stream is dropped.
     tasks.spawn(reader.run(batches));
     Ok(stream)
+}
+
+/// A stream begins when all transactions are over that were open before. Says which one is not.
+async fn held_up(client: &Client) -> PortError {
+    let oldest = "SELECT coalesce( \
+         (SELECT 'transaction ' || pg_catalog.quote_literal(gid) || ' is prepared since ' \
+          || prepared::timestamptz(0) || ': COMMIT PREPARED or ROLLBACK PREPARED it, in database ' \
+          || database FROM pg_catalog.pg_prepared_xacts ORDER BY prepared LIMIT 1), \
+         (SELECT 'session ' || pid || ' (' || application_name || ') is in a transaction since ' \
+          || xact_start::timestamptz(0) || ': let it end, or pg_terminate_backend(' || pid || ')' \
+          FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL \
+          AND pid <> pg_catalog.pg_backend_pid() ORDER BY xact_start LIMIT 1), \
+         'a transaction is open')";
+    let rows = run(client, oldest, &[]).await.unwrap_or_default();
+    let who = rows.first().and_then(|row| text_of(row, 0));
+    let who = who.unwrap_or("a transaction is open");
+    said(format!("a stream of changes cannot start yet: {who}"))
 }
 
 /// Waits until every transaction is over that began before now; gives who is visible then.
