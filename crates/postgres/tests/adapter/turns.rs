@@ -76,9 +76,9 @@ async fn one_of_a_name_streams_at_a_time() {
     );
 }
 
-/// Why a stream cannot begin is told, with what to do, and nothing is given up: a session that is in
-/// a transaction, a prepared transaction that was left behind, slots that are all taken. On a server
-/// of its own, for others would be held up as well.
+/// Why a stream cannot begin is told, with what to do, and nothing is given up: a session that is
+/// in a transaction, a prepared transaction that was left behind, slots that are all taken. On a
+/// server of its own, for others would be held up as well.
 #[tokio::test]
 async fn who_holds_a_stream_up_is_told() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
