@@ -4,7 +4,10 @@
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::doctor::DoctorArgs;
+use crate::commands::mock_worker::MockWorkerArgs;
+use crate::commands::produce::ProduceArgs;
 use crate::commands::rpc::RpcArgs;
+use crate::commands::tap::TapArgs;
 use crate::commands::watch::WatchArgs;
 use crate::config::{Allowed, Flags, Key};
 
@@ -28,6 +31,12 @@ pub(crate) enum Command {
     Watch(WatchArgs),
     /// Calls a SQL procedure and prints what it gave
     Rpc(RpcArgs),
+    /// Prints what passes on topics of Kafka, read
+    Tap(TapArgs),
+    /// Answers SQL calls over Kafka with rows that were said, without a database
+    MockWorker(MockWorkerArgs),
+    /// Sends one message to a topic of Kafka
+    Produce(ProduceArgs),
 }
 
 /// The flags of all configuration keys, as text; what they mean is read with the other layers.

@@ -2,9 +2,13 @@
 
 pub(crate) mod config;
 pub(crate) mod doctor;
+pub(crate) mod mock_worker;
+pub(crate) mod produce;
 pub(crate) mod rpc;
 pub(crate) mod serve;
+pub(crate) mod tap;
 mod target;
+mod topics;
 pub(crate) mod watch;
 
 use std::io::Write;

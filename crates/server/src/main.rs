@@ -35,6 +35,9 @@ fn main() -> ExitCode {
         Command::Doctor(args) => commands::doctor::run(args),
         Command::Watch(args) => commands::watch::run(&args),
         Command::Rpc(args) => commands::rpc::run(&args),
+        Command::Tap(args) => commands::tap::run(args),
+        Command::MockWorker(args) => commands::mock_worker::run(args),
+        Command::Produce(args) => commands::produce::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -344,6 +344,29 @@ async fn open_database(config: &Config) -> Result<Option<Opened>, Failure> {
     }
 }
 
+/// The topics by name alone, for a command that needs nothing else; it does not wait for a broker
+/// that is down.
+#[cfg_attr(
+    not(feature = "kafka"),
+    expect(clippy::unused_async, reason = "only the adapter for Kafka waits")
+)]
+pub(crate) async fn open_broker(config: &Config) -> Result<Arc<dyn Broker>, Failure> {
+    match &config.bus {
+        BusAddress::Memory => {
+            let sentence = "the bus is in the server's own process: say which with bus = kafka://";
+            Err(Failure::new(Exit::Config, sentence))
+        }
+        #[cfg(feature = "kafka")]
+        BusAddress::Kafka(address) => {
+            let kafka = adapters::kafka_config(config, address);
+            let broker = tidegate_kafka::KafkaBroker::connect(kafka).await;
+            Ok(Arc::new(broker.map_err(|error| port_failure(&error))?))
+        }
+        #[cfg(not(feature = "kafka"))]
+        BusAddress::Kafka(_) => Err(missing("kafka")),
+    }
+}
+
 /// The configuration refuses such an address before anything is opened; this is the last line.
 #[cfg(not(all(feature = "kafka", feature = "redis", feature = "postgres")))]
 fn missing(feature: &str) -> Failure {
@@ -388,13 +411,34 @@ mod tests {
     //! Shows that an engine which is down is waited for, and that one which refuses ends the
     //! process with its sentence.
 
-    use tidegate_ports::PortError;
+    use std::sync::Arc;
 
-    use super::until_available;
+    use tidegate_ports::{Link, MemoryBroker, MemoryBrokerLimits, PortError};
+
+    use super::{until_available, watch_bus};
+    use crate::config::Roles;
     use crate::exit::Exit;
+    use crate::readiness::{Part, Readiness};
 
     fn down() -> PortError {
         PortError::unavailable("the bus", std::io::Error::other("nobody listens"))
+    }
+
+    /// A bus that is lost later is missing from `/ready` until it is back.
+    #[tokio::test(start_paused = true)]
+    async fn readiness_follows_the_bus() {
+        let readiness = Readiness::new(&Roles::parse("worker").expect("a word"));
+        for part in [Part::Bus, Part::Database, Part::Worker] {
+            readiness.set(part);
+        }
+        let broker = MemoryBroker::new(MemoryBrokerLimits::default());
+        let watch = watch_bus(Arc::new(broker.clone()), readiness.clone());
+        let mut watch = std::pin::pin!(watch);
+        for (link, is_ready) in [(Link::Up, true), (Link::Down, false), (Link::Up, true)] {
+            broker.set_link(link);
+            assert!(futures_util::poll!(&mut watch).is_pending());
+            assert_eq!(readiness.is_ready(), is_ready, "{link:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

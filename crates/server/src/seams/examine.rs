@@ -16,6 +16,10 @@ pub(crate) enum MissingTopics {
 pub(crate) type Finding = Result<String, PortError>;
 
 /// Whether the brokers are there, and the topics as they must be.
+#[cfg_attr(
+    not(feature = "kafka"),
+    expect(clippy::unused_async, reason = "only the adapter waits")
+)]
 pub(crate) async fn bus(config: &Config, missing: MissingTopics) -> Finding {
     match &config.bus {
         BusAddress::Memory => Ok("in this process: nothing to ask".to_owned()),
@@ -42,6 +46,10 @@ pub(crate) async fn bus(config: &Config, missing: MissingTopics) -> Finding {
 
 /// Whether the topics are there over which workers are asked. Nothing when nobody here asks or
 /// answers.
+#[cfg_attr(
+    not(feature = "kafka"),
+    expect(clippy::unused_async, reason = "only the adapter waits")
+)]
 pub(crate) async fn workers(config: &Config, missing: MissingTopics) -> Option<Finding> {
     let concerns_us = config.roles.has(Role::Worker) || config.database == DatabaseAddress::Workers;
     match &config.bus {
@@ -98,6 +106,10 @@ pub(crate) async fn cache(config: &Config) -> Finding {
 }
 
 /// Whether the database is set up for capturing changes, and gives a stream of them.
+#[cfg_attr(
+    not(feature = "postgres"),
+    expect(clippy::unused_async, reason = "only the adapter waits")
+)]
 pub(crate) async fn database(config: &Config) -> Finding {
     match &config.database {
         // To open it would make it, or find it open in a server that runs.

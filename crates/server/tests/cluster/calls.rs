@@ -59,6 +59,32 @@ async fn live() {
     let listed = client.rpc("LIST_TABLES", None, json!({})).await;
     assert!(listed.expect("it can").data.contains("\"things\""));
 
+    // A table that a worker makes can be watched.
+    let definition = json!({ "definition": { "name": "made", "columns": [
+        { "name": "id", "dataType": "integer", "isNullable": false, "constraints": ["primaryKey"] },
+    ] } });
+    client
+        .rpc("CREATE_TABLE", None, definition)
+        .await
+        .expect("it is new");
+    let spec = QueryBuilder::table("made").to_spec();
+    let made = client.subscribe(Subscribe::new("made", &spec)).await;
+    let mut made = made.expect("it is open");
+    made.ready().await.expect("workers know it");
+    let row = json!({ "row": { "id": 5 } });
+    let added = client
+        .rpc("ADD_SINGLE", Some("made"), row)
+        .await
+        .expect("it is new");
+    made.sync(added.lsn.expect("a write has a position"))
+        .await
+        .expect("it comes");
+    assert_eq!(Vec::from_iter(made.rows()), ["{\"id\":5}"]);
+
+    let looked = program.run(&["doctor", "--roles=worker"]);
+    let told = String::from_utf8_lossy(&looked.stdout).into_owned();
+    assert!(told.contains("ok   workers"), "{told}");
+
     // Either worker alone is enough.
     let second = program.start("worker");
     drop(worker);

@@ -38,6 +38,13 @@ impl Program {
         self.start_with(roles, &[])
     }
 
+    /// Another command of the program, with the same settings.
+    pub(crate) fn run(&self, command: &[&str]) -> std::process::Output {
+        let settings = self.arguments.iter().map(String::as_str);
+        let arguments: Vec<&str> = command.iter().copied().chain(settings).collect();
+        crate::harness::run(Folder::new().path(), &arguments)
+    }
+
     /// The same, told something else than the others.
     pub(crate) fn start_with(&self, roles: &str, said: &[(&str, &str)]) -> Served {
         let is_other = |argument: &&String| {
