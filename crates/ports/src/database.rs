@@ -116,8 +116,8 @@ impl ChangeStream {
 /// - *Changes* come whole transaction by transaction, in commit order, each exactly once per
 ///   stream. A stream contains every commit that a snapshot taken after the stream was made does
 ///   not.
-/// - *Commands* are atomic; a write that was acknowledged is durable, and its `lsn` is the position
-///   of its commit in the stream.
+/// - *Commands* are atomic; a write that was acknowledged is durable, and a stream that has passed
+///   its `lsn` has brought it: that is the position of its commit, or one after it.
 /// - The tenant is always given and always applied: no call reaches another tenant's rows.
 /// - Text is compared and ordered by its bytes.
 #[async_trait]

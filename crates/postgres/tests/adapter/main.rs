@@ -14,6 +14,7 @@ mod naive;
 
 mod answers;
 mod commands;
+mod conformance;
 mod engine;
 mod join;
 mod kinds;

@@ -6,6 +6,7 @@ mod harness;
 
 mod answers;
 mod commands;
+mod conformance;
 mod creating;
 mod life;
 mod random;
