@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use tidegate_core::Tenancy;
 
+use crate::tls::PostgresTls;
+
 /// How to use a Postgres database.
 #[derive(Clone)]
 pub struct PostgresConfig {
     /// `postgres://user:password@host:port/name`, or the same as `key=value` pairs.
     pub address: String,
+    /// Whether connections are encrypted; what the address says of it does not count.
+    pub tls: PostgresTls,
     /// How tenants share it.
     pub tenancy: Tenancy,
     /// The schema that the tables are in.
@@ -42,13 +46,14 @@ pub enum Streams {
 }
 
 impl PostgresConfig {
-    /// The defaults: schema `public`, publication and slots `tidegate`, any number of streams,
-    /// eight connections, statements up to ten seconds, five heartbeats a second, a minute for a
-    /// stream to start.
+    /// The defaults: no encryption, schema `public`, publication and slots `tidegate`, any number
+    /// of streams, eight connections, statements up to ten seconds, five heartbeats a second, a
+    /// minute for a stream to start.
     #[must_use]
     pub fn new(address: impl Into<String>, tenancy: Tenancy) -> Self {
         Self {
             address: address.into(),
+            tls: PostgresTls::Disable,
             tenancy,
             schema: "public".to_owned(),
             publication: "tidegate".to_owned(),

@@ -3,15 +3,16 @@
 use std::path::Path;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{ManagerConfig, Pool, RecyclingMethod, Runtime};
 use pgwire_replication::ReplicationConfig;
 use tidegate_ports::PortError;
 use tokio::task::JoinSet;
-use tokio_postgres::config::Host;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
+use tokio_postgres::config::{Host, SslMode};
 
 use crate::config::PostgresConfig;
 use crate::error::{port_error, rejected};
+use crate::tls::{Connector, PostgresTls};
 
 /// How long a connection may take to come about, and a caller wait for a free one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,11 +45,13 @@ pub(crate) struct Server {
     user: String,
     password: String,
     name: String,
+    connector: Connector,
+    tls: PostgresTls,
 }
 
 impl Server {
     /// Reads an address. No error repeats any of it: there may be a password in it.
-    pub(crate) fn parse(address: &str) -> Result<Self, PortError> {
+    pub(crate) fn parse(address: &str, tls: &PostgresTls) -> Result<Self, PortError> {
         let bad = |why: &str| {
             rejected(format!(
                 "its address {why}; give it as postgres://user:password@host:port/name"
@@ -62,6 +65,15 @@ impl Server {
             [Host::Unix(path)] => socket_folder(path),
             _ => return Err(bad("has more than one host, which is not supported")),
         };
+        if config.get_ssl_mode() == SslMode::Require && *tls == PostgresTls::Disable {
+            return Err(bad("asks for TLS, which is to be asked for beside it"));
+        }
+        if matches!(config.get_hosts(), [Host::Unix(_)]) && *tls != PostgresTls::Disable {
+            return Err(rejected(
+                "a Unix socket is not encrypted: sslmode goes with a host",
+            ));
+        }
+        let connector = Connector::new(tls, &mut config)?;
         let user = config.get_user().unwrap_or("postgres").to_owned();
         let name = config.get_dbname().unwrap_or(&user).to_owned();
         let port = config.get_ports().first().copied().unwrap_or(5432);
@@ -87,6 +99,8 @@ impl Server {
             user,
             password,
             name,
+            connector,
+            tls: tls.clone(),
         })
     }
 
@@ -104,7 +118,7 @@ impl Server {
         let recycling = ManagerConfig {
             recycling_method: RecyclingMethod::Fast,
         };
-        Pool::builder(Manager::from_config(options, NoTls, recycling))
+        Pool::builder(self.connector.manager(options, recycling))
             .max_size(config.connections.max(1))
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(config.statement_timeout))
@@ -120,12 +134,9 @@ impl Server {
     pub(crate) async fn connect_alone(&self) -> Result<Alone, PortError> {
         let settings = "-c synchronous_commit=local -c statement_timeout=10000";
         let config = self.with_settings(settings);
-        let (client, connection) = config.connect(NoTls).await.map_err(port_error)?;
         let mut task = JoinSet::new();
-        task.spawn(async move {
-            // That the connection broke, the client says at its next use.
-            let _ = connection.await;
-        });
+        let client = self.connector.connect(&config, &mut task).await;
+        let client = client.map_err(port_error)?;
         Ok(Alone {
             client,
             _connection: task,
@@ -143,6 +154,7 @@ impl Server {
             publication,
         );
         config.port = self.port;
+        config.tls = self.tls.of_stream(&self.host);
         // A reader that the server has lost sight of must not keep its turn for long: another one
         // waits for it. Ours says several times in that time that it is there.
         let own = self.config.get_options().unwrap_or_default();
@@ -175,7 +187,7 @@ mod tests {
             "s3cret",
             "postgres://me:s3cret@host/db?unknown=s3cret",
         ] {
-            if let Err(error) = Server::parse(address) {
+            if let Err(error) = Server::parse(address, &PostgresTls::Disable) {
                 assert!(!error.to_string().contains("s3cret"), "{error}");
                 assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
             }

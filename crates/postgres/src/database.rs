@@ -19,8 +19,9 @@ use crate::error::{Failure, WHAT, port_error, rejected, replication_error};
 use crate::life::{OWN_SCHEMA, next_life};
 use crate::publication::{ensure_publication, publish};
 use crate::reads::{Reading, Sorted, sorted};
-use crate::stream::{Ended, Source, check_server, history_of, start};
+use crate::stream::{Ended, Source, check_server, history_of, is_encrypted, start};
 use crate::table::Published;
+use crate::tls::PostgresTls;
 use crate::turn::{look, take};
 use crate::writes::Writing;
 
@@ -59,7 +60,7 @@ impl PostgresDatabase {
                 "slot names start with 1 to {SLOT_PREFIX_MAX} of a-z, 0-9 and _"
             )));
         }
-        let server = Server::parse(&config.address)?;
+        let server = Server::parse(&config.address, &config.tls)?;
         let pool = server.pool(&config)?;
         let catalog = Arc::new(Catalog::new(
             config.tenancy.clone(),
@@ -86,6 +87,9 @@ impl PostgresDatabase {
     pub async fn check(&self) -> Result<(), PortError> {
         let client = self.pool.get().await.map_err(port_error)?;
         check_server(&client).await?;
+        if self.config.tls == PostgresTls::Prefer && !is_encrypted(&client).await? {
+            tracing::warn!("connections to Postgres are not encrypted: the server has no TLS");
+        }
         ensure_publication(&client, &self.config.publication).await
     }
 

@@ -93,13 +93,10 @@ pub(crate) fn rejected(why: impl Into<String>) -> PortError {
 
 fn database_error(error: tokio_postgres::Error) -> DatabaseError {
     let Some(cause) = error.as_db_error() else {
-        // The driver's own words about TLS; everything else is the connection.
-        let text = error.to_string();
-        if text.contains("TLS") {
-            let why = "the server or the address asks for TLS, which is not supported yet";
-            return DatabaseError::Port(rejected(why));
-        }
-        return DatabaseError::Port(PortError::unavailable(WHAT, error));
+        // Everything else is the connection.
+        let refused = crate::tls::refusal(&error);
+        let port = refused.unwrap_or_else(|| PortError::unavailable(WHAT, error));
+        return DatabaseError::Port(port);
     };
     let text = cause.message().to_owned();
     match &cause.code().code()[..2] {
@@ -182,6 +179,7 @@ fn constraint_text(cause: &DbError) -> String {
 pub(crate) fn replication_error(error: PgWireError) -> PortError {
     match &error {
         PgWireError::Auth(text) => rejected(format!("the replication connection: {text}")),
+        PgWireError::Tls(text) if is_refusal(text) => crate::tls::refused(text),
         PgWireError::Server(text) => match (advice(REFUSED, text), advice(FULL, text)) {
             (Some(advice), _) => rejected(format!("{text}: {advice}")),
             (None, Some(advice)) => said(format!("{text}: {advice}")),
@@ -189,6 +187,12 @@ pub(crate) fn replication_error(error: PgWireError) -> PortError {
         },
         _ => PortError::unavailable(WHAT, error),
     }
+}
+
+/// Whether the library's words on TLS are of what another try would not change.
+fn is_refusal(text: &str) -> bool {
+    let words = ["certificate", "not support TLS", "TLS config error"];
+    words.iter().any(|word| text.contains(word))
 }
 
 /// Trouble that may pass, in words for whoever looks after the server.

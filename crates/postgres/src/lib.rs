@@ -26,6 +26,7 @@ mod refusal;
 mod session;
 mod stream;
 mod table;
+mod tls;
 mod turn;
 mod value;
 mod visible;
@@ -33,3 +34,4 @@ mod writes;
 
 pub use config::{PostgresConfig, Streams};
 pub use database::PostgresDatabase;
+pub use tls::PostgresTls;

@@ -110,6 +110,14 @@ pub(crate) async fn history_of(client: &mut ReplicationClient) -> Result<History
     Ok(History::new(hash))
 }
 
+/// Whether what is said on this connection can be read by nobody in between.
+pub(crate) async fn is_encrypted(client: &Client) -> Result<bool, PortError> {
+    let sql =
+        "SELECT ssl::text FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_backend_pid()";
+    let rows = run(client, sql, &[]).await.map_err(port_error)?;
+    Ok(rows.first().and_then(|row| text_of(row, 0)) == Some("true"))
+}
+
 /// Makes a slot, waits until it begins at the present of snapshots, and starts to read it.
 pub(crate) async fn start(
     source: Source,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use redis::io::tcp::TcpSettings;
-use redis::{Client, ConnectionAddr, IntoConnectionInfo, ProtocolVersion};
+use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 
 /// Settings of a [`RedisCache`](crate::RedisCache).
 #[derive(Debug, Clone)]
@@ -43,8 +43,9 @@ impl RedisConfig {
     }
 }
 
-/// `redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]`. Its text, also for debugging, is without
-/// the user and the password.
+/// `redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]`, or with `rediss://` and TLS, whose
+/// `?sslrootcert=FILE` names who is trusted to sign the server's certificate. Its text, also for
+/// debugging, is without the user and the password.
 #[derive(Clone)]
 pub struct RedisUrl {
     client: Client,
@@ -57,8 +58,14 @@ pub enum UrlError {
     #[error("it is not of the form redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]")]
     Malformed,
     /// The scheme asks for TLS or something else that we do not speak.
-    #[error("its scheme is not redis:// or valkey://; there is no TLS to the cache")]
+    #[error("its scheme is not redis://, rediss://, valkey:// or valkeys://")]
     Scheme,
+    /// It asks for TLS, which is not in this build.
+    #[error("it asks for TLS, which is not in this build: build with --features tls")]
+    NoTls,
+    /// The file of those who are trusted is not there, or holds no certificates.
+    #[error("the file of sslrootcert cannot be read, or holds no certificates (PEM)")]
+    BadRoot,
 }
 
 impl RedisUrl {
@@ -72,8 +79,21 @@ impl FromStr for RedisUrl {
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
         let (scheme, _) = text.split_once("://").ok_or(UrlError::Malformed)?;
-        if !matches!(scheme, "redis" | "valkey") {
-            return Err(UrlError::Scheme);
+        let (text, root) = match scheme {
+            "redis" | "valkey" => (text, None),
+            "rediss" | "valkeys" if cfg!(feature = "tls") => match text.split_once('?') {
+                None => (text, None),
+                Some((text, option)) => {
+                    let root = option.strip_prefix("sslrootcert=");
+                    (text, Some(root.ok_or(UrlError::Malformed)?))
+                }
+            },
+            "rediss" | "valkeys" => return Err(UrlError::NoTls),
+            _ => return Err(UrlError::Scheme),
+        };
+        // The driver would not check certificates.
+        if text.contains('#') {
+            return Err(UrlError::Malformed);
         }
         // The driver's errors may quote the text.
         let info = text
@@ -88,8 +108,32 @@ impl FromStr for RedisUrl {
         let info = info
             .set_redis_settings(login)
             .set_tcp_settings(TcpSettings::default().set_nodelay(true));
-        let client = Client::open(info).map_err(|_| UrlError::Malformed)?;
-        Ok(Self { client })
+        Ok(Self {
+            client: client(info, root)?,
+        })
+    }
+}
+
+#[cfg(feature = "tls")]
+fn client(info: ConnectionInfo, root: Option<&str>) -> Result<Client, UrlError> {
+    // The driver takes the process's own choice of cryptography, and has none itself. That another
+    // one was made before is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let Some(root) = root else {
+        return Client::open(info).map_err(|_| UrlError::Malformed);
+    };
+    let certificates = redis::TlsCertificates {
+        client_tls: None,
+        root_cert: Some(std::fs::read(root).map_err(|_| UrlError::BadRoot)?),
+    };
+    Client::build_with_tls(info, certificates).map_err(|_| UrlError::BadRoot)
+}
+
+#[cfg(not(feature = "tls"))]
+fn client(info: ConnectionInfo, root: Option<&str>) -> Result<Client, UrlError> {
+    match root {
+        None => Client::open(info).map_err(|_| UrlError::Malformed),
+        Some(_) => Err(UrlError::NoTls),
     }
 }
 
@@ -97,13 +141,15 @@ impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let info = self.client.get_connection_info();
         let database = info.redis_settings().db();
-        match info.addr() {
-            ConnectionAddr::Tcp(host, port) if host.contains(':') => {
-                write!(f, "redis://[{host}]:{port}/{database}")
-            }
-            ConnectionAddr::Tcp(host, port) => write!(f, "redis://{host}:{port}/{database}"),
+        let (scheme, host, port) = match info.addr() {
+            ConnectionAddr::Tcp(host, port) => ("redis", host, port),
+            ConnectionAddr::TcpTls { host, port, .. } => ("rediss", host, port),
             // The schemes that lead here are refused by the constructor.
-            _ => f.write_str("redis://"),
+            _ => return f.write_str("redis://"),
+        };
+        match host.contains(':') {
+            true => write!(f, "{scheme}://[{host}]:{port}/{database}"),
+            false => write!(f, "{scheme}://{host}:{port}/{database}"),
         }
     }
 }
@@ -133,7 +179,19 @@ mod tests {
         check("redis://[::1]:7", Ok("redis://[::1]:7/0"));
         check("redis://u:secret@cache", Ok("redis://cache:6379/0"));
         check("redis://c?protocol=resp3", Ok("redis://c:6379/0"));
-        check("rediss://cache", Err(UrlError::Scheme));
+        #[cfg(not(feature = "tls"))]
+        check("rediss://cache", Err(UrlError::NoTls));
+        #[cfg(feature = "tls")]
+        {
+            check("rediss://u:p@cache", Ok("rediss://cache:6379/0"));
+            check("valkeys://[::1]:7/2", Ok("rediss://[::1]:7/2"));
+            check(
+                "rediss://cache/0?sslrootcert=/nowhere",
+                Err(UrlError::BadRoot),
+            );
+            check("rediss://cache/0?insecure", Err(UrlError::Malformed));
+            check("rediss://cache/0#insecure", Err(UrlError::Malformed));
+        }
         check("unix:///run/redis.sock", Err(UrlError::Scheme));
         for text in [
             "",

@@ -23,6 +23,9 @@ pub(crate) enum Trouble {
     /// The connection ended, or could not be made for a reason of the network.
     #[error("the connection is lost")]
     Lost,
+    /// It is not the server that it should be, or does not encrypt.
+    #[error("no encrypted connection can be made: {0}")]
+    Untrusted(String),
     /// It does not speak Redis's protocol.
     #[error("the answer is not Redis's")]
     Garbage,
@@ -48,6 +51,7 @@ impl Trouble {
     fn will_pass(&self) -> bool {
         match self {
             Self::Timeout | Self::Refused | Self::Lost | Self::Garbage | Self::Waiting => true,
+            Self::Untrusted(_) => false,
             Self::Answer(code) => matches!(
                 code.as_str(),
                 "LOADING"
@@ -72,6 +76,9 @@ impl From<RedisError> for Trouble {
         if error.is_connection_refusal() {
             return Self::Refused;
         }
+        if let Some(why) = untrusted(&error) {
+            return Self::Untrusted(why);
+        }
         match error.kind() {
             ErrorKind::Parse | ErrorKind::UnexpectedReturnType => Self::Garbage,
             ErrorKind::AuthenticationFailed => Self::answer(error.code().unwrap_or("WRONGPASS")),
@@ -81,6 +88,15 @@ impl From<RedisError> for Trouble {
             _ => Self::Lost,
         }
     }
+}
+
+/// What a handshake ended with that another try would not change: a certificate that is not
+/// trusted, or an answer that is not TLS. The driver gives no sign of it but the words of our own
+/// side of the handshake.
+fn untrusted(error: &RedisError) -> Option<String> {
+    let why = std::error::Error::source(error)?.to_string();
+    let words = ["invalid peer certificate", "corrupt message"];
+    words.iter().any(|word| why.contains(word)).then_some(why)
 }
 
 impl From<&ServerError> for Trouble {

@@ -31,6 +31,8 @@ pub(crate) use addresses::KafkaAddress;
 pub(crate) use addresses::PostgresAddress;
 #[cfg(feature = "redis")]
 pub(crate) use addresses::RedisAddress;
+#[cfg(feature = "postgres")]
+pub(crate) use addresses::Tls;
 pub(crate) use addresses::{BusAddress, CacheAddress, DatabaseAddress, Role, Roles};
 pub(crate) use error::ConfigError;
 pub(crate) use foreign::Foreign;

@@ -15,7 +15,7 @@ use crate::tree::Tree;
 const ENGINE_PACKAGES: &[&str] = &["tidegate-redis", "tidegate-postgres", "tidegate-kafka"];
 
 /// The program with every adapter, and with them its tests over real engines.
-const WITH_ENGINES: &[&str] = &["--workspace", "--features", "tidegate/cluster"];
+const WITH_ENGINES: &[&str] = &["--workspace", "--features", "tidegate/cluster,tidegate/tls"];
 
 /// How much of the suite to run.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -23,5 +23,7 @@ mod operators;
 mod stream;
 mod tables;
 mod tenants;
+#[cfg(feature = "tls")]
+mod tls;
 mod turns;
 mod verdicts;

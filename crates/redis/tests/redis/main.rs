@@ -6,4 +6,6 @@
 mod outages;
 mod shared_pages;
 mod tails;
+#[cfg(feature = "tls")]
+mod tls;
 mod world;

@@ -34,7 +34,15 @@ impl RedisAddress {
             None => String::new(),
         };
         let host = in_brackets(&self.host);
-        format!("redis://{login}{host}:{}/{}", self.port, self.database)
+        let (scheme, root) = match &self.tls {
+            Tls::Disable => ("redis", String::new()),
+            Tls::VerifyFull(Some(root)) => ("rediss", format!("?sslrootcert={}", root.display())),
+            Tls::Prefer | Tls::Require | Tls::VerifyFull(None) => ("rediss", String::new()),
+        };
+        format!(
+            "{scheme}://{login}{host}:{}/{}{root}",
+            self.port, self.database
+        )
     }
 }
 
@@ -58,6 +66,45 @@ impl PostgresAddress {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+/// Whether a connection to an engine is encrypted, and whom it trusts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Tls {
+    /// Never.
+    Disable,
+    /// If the server can.
+    Prefer,
+    /// Always, whoever the server is.
+    Require,
+    /// Always, to the server of that name; the file names who may say so.
+    VerifyFull(Option<PathBuf>),
+}
+
+impl Tls {
+    /// Reads `sslmode=…` and `sslrootcert=…`.
+    fn of_options(options: &str) -> Option<Self> {
+        let (mut mode, mut root) = (None, None);
+        for option in options.split('&') {
+            let (name, value) = option.split_once('=')?;
+            let place = match name {
+                "sslmode" => &mut mode,
+                "sslrootcert" => &mut root,
+                _ => return None,
+            };
+            if place.replace(decoded(value)?).is_some() {
+                return None;
+            }
+        }
+        let root = root.map(PathBuf::from);
+        match (mode.as_deref(), root) {
+            (Some("disable"), None) => Some(Self::Disable),
+            (Some("prefer"), None) => Some(Self::Prefer),
+            (Some("require"), None) => Some(Self::Require),
+            (Some("verify-full"), root) => Some(Self::VerifyFull(root)),
+            _ => None,
+        }
     }
 }
 
@@ -105,6 +152,7 @@ pub(crate) struct RedisAddress {
     pub(crate) user: Option<String>,
     pub(crate) password: Option<Secret>,
     pub(crate) database: u32,
+    pub(crate) tls: Tls,
 }
 
 /// A database of a Postgres server, and whom to be there.
@@ -116,6 +164,7 @@ pub(crate) struct PostgresAddress {
     pub(crate) user: String,
     pub(crate) password: Option<Secret>,
     pub(crate) database: String,
+    pub(crate) tls: Tls,
 }
 
 /// Reads `memory:` or `kafka://host[:port][,host[:port]]`.
@@ -141,12 +190,20 @@ fn in_brackets(host: &str) -> String {
     }
 }
 
-/// Reads `memory:` or `redis://[[user]:password@]host[:port][/database]`.
+/// Reads `memory:` or `redis://[[user]:password@]host[:port][/database]`; with `rediss://` and TLS,
+/// behind which `?sslrootcert=file` may stand.
 pub(super) fn cache(text: &str) -> Option<CacheAddress> {
     if text == "memory:" {
         return Some(CacheAddress::Memory);
     }
-    let parts = Parts::of(text.strip_prefix("redis://")?)?;
+    let (rest, tls) = match text.strip_prefix("rediss://") {
+        None => (text.strip_prefix("redis://")?, Tls::Disable),
+        Some(rest) => match rest.split_once("?sslrootcert=") {
+            None => (rest, Tls::VerifyFull(None)),
+            Some((rest, root)) => (rest, Tls::VerifyFull(Some(PathBuf::from(decoded(root)?)))),
+        },
+    };
+    let parts = Parts::of(rest)?;
     let (host, port) = host_and_port(parts.host, 6379)?;
     let database = match parts.path {
         None | Some("") => 0,
@@ -158,10 +215,12 @@ pub(super) fn cache(text: &str) -> Option<CacheAddress> {
         user: parts.user.filter(|user| !user.is_empty()),
         password: parts.password,
         database,
+        tls,
     }))
 }
 
-/// Reads `sqlite:FILE`, `postgres://user[:password]@host[:port]/database` or `workers:`.
+/// Reads `sqlite:FILE`, `workers:`, or `postgres://user[:password]@host[:port]/database`, behind
+/// which `?sslmode=…` and `&sslrootcert=…` may stand.
 pub(super) fn database(text: &str) -> Option<DatabaseAddress> {
     if text == "workers:" {
         return Some(DatabaseAddress::Workers);
@@ -174,16 +233,21 @@ pub(super) fn database(text: &str) -> Option<DatabaseAddress> {
     let rest = text.strip_prefix("postgres://");
     let parts = Parts::of(rest.or_else(|| text.strip_prefix("postgresql://"))?)?;
     let (host, port) = host_and_port(parts.host, 5432)?;
+    let (name, tls) = match parts.path?.split_once('?') {
+        None => (parts.path?, Tls::Disable),
+        Some((name, options)) => (name, Tls::of_options(options)?),
+    };
     Some(DatabaseAddress::Postgres(PostgresAddress {
         host,
         port,
         user: parts.user.filter(|user| !user.is_empty())?,
         password: parts.password,
-        database: database_name(parts.path?)?,
+        database: database_name(name)?,
+        tls,
     }))
 }
 
-/// No options after the name: what there is to choose has keys of its own.
+/// No other options after the name: what there is to choose has keys of its own.
 fn database_name(path: &str) -> Option<String> {
     let is_plain = !path.is_empty() && !path.contains(['?', '/']);
     is_plain.then(|| decoded(path)).flatten()
@@ -351,7 +415,7 @@ mod tests {
 
     use super::{
         BusAddress, CacheAddress, DatabaseAddress, KafkaAddress, PostgresAddress, RedisAddress,
-        Role, Roles, Secret, bus, cache, database, decoded, encoded,
+        Role, Roles, Secret, Tls, bus, cache, database, decoded, encoded,
     };
 
     #[test]
@@ -389,6 +453,7 @@ mod tests {
                 user: user.map(str::to_owned),
                 password: password.map(|word| Secret(word.to_owned())),
                 database,
+                tls: Tls::Disable,
             }))
         };
         assert_eq!(cache("memory:"), Some(CacheAddress::Memory));
@@ -409,7 +474,8 @@ mod tests {
             "redis://h/x",
             "redis://h:99999",
             "redis://u@",
-            "rediss://h",
+            "redis://h/0?sslrootcert=a",
+            "rediss://h?sslrootcert",
         ] {
             assert_eq!(cache(text), None, "{text}");
         }
@@ -424,6 +490,7 @@ mod tests {
                 user: "me".to_owned(),
                 password: password.map(|word| Secret(word.to_owned())),
                 database: "shop".to_owned(),
+                tls: Tls::Disable,
             }))
         };
         let file = DatabaseAddress::Sqlite(PathBuf::from("a b.db"));
@@ -445,9 +512,46 @@ mod tests {
             "postgres://me@h/",
             "postgres://me@/shop",
             "mysql://me@h/shop",
-            "postgres://me@h/shop?sslmode=require",
+            "postgres://me@h/shop?connect_timeout=3",
+            "postgres://me@h/shop?sslmode=verify-ca",
+            "postgres://me@h/shop?sslmode=require&sslrootcert=a",
+            "postgres://me@h/shop?sslmode=require&sslmode=disable",
+            "postgres://me@h/shop?sslrootcert=a",
         ] {
             assert_eq!(database(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_say_whether_they_are_encrypted() {
+        let root = || Some(PathBuf::from("/a b.pem"));
+        for (options, expect) in [
+            ("", Tls::Disable),
+            ("?sslmode=disable", Tls::Disable),
+            ("?sslmode=prefer", Tls::Prefer),
+            ("?sslmode=require", Tls::Require),
+            ("?sslmode=verify-full", Tls::VerifyFull(None)),
+            (
+                "?sslrootcert=/a%20b.pem&sslmode=verify-full",
+                Tls::VerifyFull(root()),
+            ),
+        ] {
+            match database(&format!("postgres://me@h/shop{options}")) {
+                Some(DatabaseAddress::Postgres(address)) => assert_eq!(address.tls, expect),
+                other => panic!("{options}: {other:?}"),
+            }
+        }
+        for (text, expect) in [
+            ("rediss://h", Tls::VerifyFull(None)),
+            (
+                "rediss://:p@h/2?sslrootcert=/a b.pem",
+                Tls::VerifyFull(root()),
+            ),
+        ] {
+            match cache(text) {
+                Some(CacheAddress::Redis(address)) => assert_eq!(address.tls, expect),
+                other => panic!("{text}: {other:?}"),
+            }
         }
     }
 

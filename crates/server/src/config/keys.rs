@@ -117,10 +117,10 @@ keys! {
         "The folder of everything Tidegate keeps; it is made when missing.";
     Bus: "bus", Text("memory: or kafka://HOST:PORT,HOST:PORT"), "memory:",
         "Where changes, leases and diffs travel.";
-    Cache: "cache", Text("memory: or redis://:PASSWORD@HOST:PORT/NUMBER"), "memory:",
+    Cache: "cache", Text("memory:, redis://:PASSWORD@HOST:PORT/NUMBER or rediss://…"), "memory:",
         "Where the tails of pages are kept for those who reconnect.";
     Database: "database",
-        Text("sqlite:FILE, postgres://USER:PASSWORD@HOST:PORT/NAME, workers:, or nothing for tidegate.db in the data folder"),
+        Text("sqlite:FILE, postgres://USER:PASSWORD@HOST:PORT/NAME with ?sslmode=… or without, workers:, or nothing for tidegate.db in the data folder"),
         "",
         "Whose rows are served; workers: is whichever database the workers have, for gateways.";
     Tenancy: "tenancy", OneOf(&["prefix", "schema", "column", "single"]), "prefix",

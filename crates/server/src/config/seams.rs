@@ -6,7 +6,7 @@ use tidegate_core::Tenancy;
 use tidegate_ports::TopicName;
 use tidegate_rpc::RpcTopics;
 
-use super::addresses::{self, BusAddress, CacheAddress, DatabaseAddress, Role, Roles};
+use super::addresses::{self, BusAddress, CacheAddress, DatabaseAddress, Role, Roles, Tls};
 use super::error::ConfigError;
 use super::keys::Key;
 use super::layers::Settings;
@@ -27,8 +27,9 @@ pub(super) fn cache(settings: &Settings) -> Result<CacheAddress, ConfigError> {
     let address = address.ok_or_else(|| settings.refused(Key::Cache))?;
     match address {
         CacheAddress::Memory => {}
-        CacheAddress::Redis(_) => {
-            built_with(settings, Key::Cache, "redis", cfg!(feature = "redis"))?
+        CacheAddress::Redis(ref redis) => {
+            built_with(settings, Key::Cache, "redis", cfg!(feature = "redis"))?;
+            with_tls(settings, Key::Cache, &redis.tls)?;
         }
     }
     Ok(address)
@@ -42,13 +43,14 @@ pub(super) fn database(settings: &Settings) -> Result<DatabaseAddress, ConfigErr
     let address = addresses::database(&text).ok_or_else(|| settings.refused(Key::Database))?;
     match address {
         DatabaseAddress::Sqlite(_) | DatabaseAddress::Workers => {}
-        DatabaseAddress::Postgres(_) => {
+        DatabaseAddress::Postgres(ref postgres) => {
             built_with(
                 settings,
                 Key::Database,
                 "postgres",
                 cfg!(feature = "postgres"),
             )?;
+            with_tls(settings, Key::Database, &postgres.tls)?;
         }
     }
     Ok(address)
@@ -62,6 +64,17 @@ pub(super) fn database_shown(settings: &Settings) -> String {
             format!("sqlite:{folder}/tidegate.db")
         }
         text => text,
+    }
+}
+
+/// Refuses to be silent where encryption was asked for, and this build has none.
+fn with_tls(settings: &Settings, key: Key, tls: &Tls) -> Result<(), ConfigError> {
+    match tls {
+        Tls::Prefer | Tls::Require | Tls::VerifyFull(_) if !cfg!(feature = "tls") => {
+            let why = "which asks for TLS, but this build has none: build with --features tls";
+            Err(settings.conflict(key, why))
+        }
+        Tls::Disable | Tls::Prefer | Tls::Require | Tls::VerifyFull(_) => Ok(()),
     }
 }
 

@@ -373,8 +373,8 @@ fn a_bad_value_is_named_with_its_key_its_place_and_what_is_allowed() {
     flag(
         &[(Key::Database, "sqlite:")],
         "database is \"sqlite:\" (flag --database); \
-         allowed is sqlite:FILE, postgres://USER:PASSWORD@HOST:PORT/NAME, workers:, or nothing for \
-         tidegate.db in the data folder",
+         allowed is sqlite:FILE, postgres://USER:PASSWORD@HOST:PORT/NAME with ?sslmode=… \
+         or without, workers:, or nothing for tidegate.db in the data folder",
     );
 }
 

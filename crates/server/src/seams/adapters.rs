@@ -8,7 +8,7 @@ use std::sync::Arc;
 #[cfg(feature = "kafka")]
 use tidegate_kafka::{KafkaBroker, KafkaBus, KafkaConfig, Replication};
 #[cfg(feature = "postgres")]
-use tidegate_postgres::{PostgresConfig, PostgresDatabase, Streams};
+use tidegate_postgres::{PostgresConfig, PostgresDatabase, PostgresTls, Streams};
 #[cfg(feature = "redis")]
 use tidegate_redis::{RedisCache, RedisConfig, RedisSharedPages, RedisUrl, SharedPagesSettings};
 
@@ -30,6 +30,8 @@ use crate::config::KafkaAddress;
 use crate::config::PostgresAddress;
 #[cfg(feature = "redis")]
 use crate::config::RedisAddress;
+#[cfg(feature = "postgres")]
+use crate::config::Tls;
 use crate::exit::Failure;
 #[cfg(any(feature = "redis", feature = "postgres"))]
 use crate::seams::port_failure;
@@ -130,6 +132,12 @@ pub(super) fn make_postgres(
 ) -> Result<PostgresDatabase, PortError> {
     let engines = &config.engines;
     PostgresDatabase::new(PostgresConfig {
+        tls: match &address.tls {
+            Tls::Disable => PostgresTls::Disable,
+            Tls::Prefer => PostgresTls::Prefer,
+            Tls::Require => PostgresTls::Require,
+            Tls::VerifyFull(root) => PostgresTls::VerifyFull(root.clone()),
+        },
         schema: engines.postgres_schema.clone(),
         publication: engines.postgres_publication.clone(),
         slot_prefix: engines.postgres_slot.clone(),

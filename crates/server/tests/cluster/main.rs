@@ -22,6 +22,7 @@ mod recorded;
 mod refusals;
 mod split;
 mod standby;
+mod tenants;
 mod tools;
 mod watchers;
 mod whole;
