@@ -45,9 +45,10 @@ const FROZEN: Duration = Duration::from_secs(13);
 const UP: &str = ":true}}";
 
 /// What dies in each round, in the order of the first.
-const FAULTS: [Fault; 7] = [
+const FAULTS: [Fault; 8] = [
     Fault::Killed("processor"),
     Fault::Killed("gateway"),
+    Fault::Killed("worker"),
     Fault::Killed("cdc"),
     Fault::Engine(Kind::Redis),
     Fault::Engine(Kind::Kafka),
@@ -124,6 +125,13 @@ struct Process {
     served: Option<Served>,
 }
 
+impl Process {
+    fn new(roles: &'static str, served: Served) -> Self {
+        let served = Some(served);
+        Self { roles, served }
+    }
+}
+
 impl World {
     async fn start(random: &mut StdRng) -> Self {
         // The engines end with the thread that starts them, so it has to be this one.
@@ -136,12 +144,20 @@ impl World {
         let (kafka, redis) = (services.address(Kind::Kafka), services.address(Kind::Redis));
         let program = Program::over(kafka, redis, &site.url);
         // The second relay stands by.
-        let roles = ["cdc", "cdc", "processor", "processor", "gateway", "gateway"];
-        let processes = roles.map(|roles| Process {
-            roles,
-            served: Some(program.start(roles)),
-        });
-        let gateways = [4, 5].map(|at: usize| {
+        let twice = ["cdc", "processor", "worker"];
+        let mut processes: Vec<Process> = twice
+            .into_iter()
+            .flat_map(|roles| [roles, roles])
+            .map(|roles| Process::new(roles, program.start(roles)))
+            .collect();
+        // One asks the database itself, the other one the workers.
+        let asking = [("database", "workers:")];
+        processes.push(Process::new("gateway", program.start("gateway")));
+        processes.push(Process::new(
+            "gateway",
+            program.start_with("gateway", &asking),
+        ));
+        let gateways = [6, 7].map(|at: usize| {
             let served = processes[at].served.as_ref();
             served.expect("it was just started").address()
         });
@@ -166,7 +182,7 @@ impl World {
         let mut world = Self {
             services,
             site,
-            processes: processes.into(),
+            processes,
             load,
             pages: Pages::start(&watched),
             _door: door,
