@@ -17,6 +17,7 @@ use crate::config::PostgresConfig;
 use crate::connect::Server;
 use crate::error::{Failure, WHAT, port_error, rejected, replication_error};
 use crate::life::{OWN_SCHEMA, next_life};
+use crate::prepared::Prepared;
 use crate::publication::{ensure_publication, publish};
 use crate::reads::{Reading, Sorted, sorted};
 use crate::stream::{Ended, Source, check_server, history_of, is_encrypted, start};
@@ -35,6 +36,7 @@ pub struct PostgresDatabase {
     config: PostgresConfig,
     server: Server,
     pool: Pool,
+    prepared: Prepared,
     catalog: Arc<Catalog>,
     beats: Beats,
     /// Streams, and writes that are under way. A write ends by itself also when this is dropped.
@@ -71,6 +73,7 @@ impl PostgresDatabase {
         Ok(Self {
             config,
             server,
+            prepared: Prepared::new(pool.clone()),
             pool,
             catalog,
             beats,
@@ -128,6 +131,7 @@ impl PostgresDatabase {
     fn reading<'a>(&'a self, client: &'a Object) -> Reading<'a> {
         Reading {
             client,
+            prepared: &self.prepared,
             catalog: &self.catalog,
         }
     }

@@ -20,6 +20,7 @@ mod error;
 mod known;
 mod life;
 mod pgoutput;
+mod prepared;
 mod publication;
 mod reads;
 mod refusal;

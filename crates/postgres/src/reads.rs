@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
+use deadpool_postgres::Object;
 use tidegate_core::{
     Command, CommandError, Fence, Filter, FilterSpec, KeyPromise, KeySpec, LimitRule, Lsn, Outcome,
     Query, QuerySpec, Row, Selection, TableName, TableSchema, TenantId, TransactionSnapshot,
 };
 use tidegate_ports::{Snapshot, SnapshotRequest};
 use tidegate_sql::{Statement, Window, select, select_by_key};
-use tokio_postgres::Client;
 
 use crate::aggregate::aggregate;
 use crate::catalog::Catalog;
 use crate::error::{Failure, rejected, stale_if_redefined, unsupported_or_stale};
-use crate::session::{row_of, run, text_of};
+use crate::prepared::Prepared;
+use crate::session::{row_of, text_of};
 use crate::table::{Published, Share};
 use crate::visible::parse_snapshot;
 
@@ -22,7 +23,8 @@ const TRIES_MAX: usize = 5;
 
 /// A connection, and what is known of the tables.
 pub(crate) struct Reading<'a> {
-    pub(crate) client: &'a Client,
+    pub(crate) client: &'a Object,
+    pub(crate) prepared: &'a Prepared,
     pub(crate) catalog: &'a Catalog,
 }
 
@@ -107,7 +109,8 @@ impl Reading<'_> {
             table.shape_sql(),
             statement.text
         );
-        let found = run(self.client, &text, &statement.parameters).await?;
+        let run = self.prepared.run(self.client, &text, &statement.parameters);
+        let found = run.await?;
         let first = found.first().ok_or(Failure::Stale)?;
         // The type of a column cannot have changed between the two: the statement holds its lock.
         if text_of(first, 2) != Some(&table.shape) {

@@ -2,11 +2,12 @@
 
 use std::pin::pin;
 
+use deadpool_postgres::Object;
 use futures_util::TryStreamExt;
 use tidegate_core::{QueryError, Row, Value};
 use tidegate_sql::Statement;
-use tokio_postgres::Client;
 use tokio_postgres::types::Type;
+use tokio_postgres::{Client, RowStream};
 
 use crate::error::Failure;
 use crate::table::Share;
@@ -25,13 +26,34 @@ pub(crate) async fn run(
     text: &str,
     values: &[Value],
 ) -> Result<Vec<Texts>, Failure> {
+    check(values)?;
+    // The server finds the types itself: casts and target columns say them.
+    let parameters = values.iter().map(|value| (Parameter(value), Type::UNKNOWN));
+    collect(client.query_typed_raw(text, parameters).await?).await
+}
+
+/// The same, by a statement that the connection has ready or makes ready now.
+pub(crate) async fn run_prepared(
+    client: &Object,
+    text: &str,
+    values: &[Value],
+) -> Result<Vec<Texts>, Failure> {
+    check(values)?;
+    let statement = client.prepare_cached(text).await?;
+    let parameters = values.iter().map(Parameter);
+    collect(client.query_raw(&statement, parameters).await?).await
+}
+
+fn check(values: &[Value]) -> Result<(), Failure> {
     if values.iter().any(holds_nul) {
         let text = "Postgres holds no NUL character in text".to_owned();
         return Err(QueryError::BadValue(text).into());
     }
-    // The server finds the types itself: casts and target columns say them.
-    let parameters = values.iter().map(|value| (Parameter(value), Type::UNKNOWN));
-    let mut stream = pin!(client.query_typed_raw(text, parameters).await?);
+    Ok(())
+}
+
+async fn collect(stream: RowStream) -> Result<Vec<Texts>, Failure> {
+    let mut stream = pin!(stream);
     let mut rows = Vec::new();
     let mut bytes = 0;
     while let Some(row) = stream.try_next().await? {
@@ -47,10 +69,7 @@ pub(crate) async fn run(
 /// Runs a statement that changes rows and gives their number.
 pub(crate) async fn execute(client: &Client, statement: &Statement) -> Result<u64, Failure> {
     let values = &statement.parameters;
-    if values.iter().any(holds_nul) {
-        let text = "Postgres holds no NUL character in text".to_owned();
-        return Err(QueryError::BadValue(text).into());
-    }
+    check(values)?;
     let parameters = values.iter().map(|value| (Parameter(value), Type::UNKNOWN));
     let mut stream = pin!(client.query_typed_raw(&statement.text, parameters).await?);
     while stream.try_next().await?.is_some() {}

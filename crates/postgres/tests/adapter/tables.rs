@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidegate_core::{ColumnType, Command, CommandError, Outcome, Tenancy, TenantId};
 use tidegate_ports::{Database, DatabaseError, PortError};
 
-use crate::harness::{Model, Site, error, table, tenant, until};
+use crate::harness::{Model, Site, error, table, tenant, until, whole};
 
 /// Each kind of table that cannot be watched says why, in a list as well; none is in the
 /// publication, where it could make writes fail.
@@ -301,4 +301,58 @@ async fn row_security_is_refused() {
     drop(db);
     site.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
         .await;
+}
+
+/// A read that comes again is prepared on its connection; a table that is changed or made anew
+/// under it is read as it is then, or refused as changed, never answered from what was prepared.
+#[tokio::test]
+async fn prepared_reads_follow_their_table() {
+    let site = Site::with(|config| config.connections = 1).await;
+    const MAKE: &str = "CREATE TABLE t(id integer PRIMARY KEY, a integer); \
+                        INSERT INTO t VALUES (1, 10), (2, 20)";
+    for change in [
+        "ALTER TABLE t ALTER a TYPE bigint",
+        "ALTER TABLE t DROP a",
+        "ALTER TABLE t ADD b text",
+        "DROP TABLE t; CREATE TABLE t(id integer PRIMARY KEY, a integer); \
+         INSERT INTO t VALUES (7, 70)",
+    ] {
+        site.sql("DROP TABLE IF EXISTS t").await;
+        site.sql(MAKE).await;
+        let request = whole(&site.describe("t").await);
+        for _ in 0..3 {
+            let page = site.db.snapshot(request.clone()).await.unwrap();
+            assert_eq!(page.rows.len(), 2, "before {change}");
+        }
+        site.sql(change).await;
+        match site.db.snapshot(request).await {
+            Ok(page) => assert_eq!(page.rows.len(), 1, "{change}"),
+            Err(DatabaseError::Command(CommandError::TableChanged(_))) => {}
+            other => panic!("{change}: {other:?}"),
+        }
+        let request = whole(&site.describe("t").await);
+        let page = site.db.snapshot(request).await.unwrap();
+        assert!(!page.rows.is_empty(), "{change}");
+    }
+}
+
+/// Reads that are asked for together are answered each for itself, in their order, also when one of
+/// them fails.
+#[tokio::test]
+async fn reads_together_are_each_its_own() {
+    let site = Site::new().await;
+    site.sql(
+        "CREATE TABLE t(id integer PRIMARY KEY); INSERT INTO t VALUES (1), (2);
+         CREATE TABLE u(id integer PRIMARY KEY); INSERT INTO u VALUES (3)",
+    )
+    .await;
+    let (t, u) = (site.describe("t").await, site.describe("u").await);
+    site.sql("DROP TABLE u").await;
+    let requests = [&t, &u, &t, &t].map(whole);
+    let answers = site.db.snapshots(requests.to_vec()).await;
+    let counts: Vec<_> = answers
+        .iter()
+        .map(|answer| answer.as_ref().map(|page| page.rows.len()).ok())
+        .collect();
+    assert_eq!(counts, [Some(2), None, Some(2), Some(2)]);
 }
