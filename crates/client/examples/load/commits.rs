@@ -1,11 +1,11 @@
 //! Open-loop, from commits of another program: rows are written to Postgres itself, RATE a second
 //! in transactions of EACH rows, and clients wait for them.
 //!
-//! CLIENTS sockets have one subscription each to one of QUERIES different queries. Three moments of
-//! every row are known: when its transaction was due, when its commit was acknowledged, and when a
-//! client showed it. Arrivals are told from both of the first two, and the commit's own time beside
-//! them: it is the database's, but a writer waits for it as well. With no clients it is the writes
-//! alone.
+//! CLIENTS sockets have one subscription each, all to different queries, of which every row
+//! concerns TOUCHED: the newest of its bucket, more or less of them. Three moments of every row are
+//! known: when its transaction was due, when its commit was acknowledged, and when a client showed
+//! it. Arrivals are told from both of the first two, and the commit's own time beside them: it is
+//! the database's, but a writer waits for it as well. With no clients it is the writes alone.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,12 +27,15 @@ use crate::{Failure, argument};
 /// due times say so.
 const WRITERS: usize = 16;
 
+/// Rows of the smallest page of a bucket.
+const LIMIT: usize = 20;
+
 struct Load {
     url: String,
     postgres: String,
     table: String,
     clients: usize,
-    queries: usize,
+    touched: usize,
     rate: u32,
     each: u32,
     seconds: u32,
@@ -45,13 +48,13 @@ impl Load {
             postgres: argument(arguments, "POSTGRES")?,
             table: argument(arguments, "TABLE")?,
             clients: argument(arguments, "CLIENTS")?,
-            queries: argument(arguments, "QUERIES")?,
+            touched: argument(arguments, "TOUCHED")?,
             rate: argument(arguments, "RATE")?,
             each: argument(arguments, "EACH")?,
             seconds: argument(arguments, "SECONDS")?,
         };
-        if load.queries == 0 || load.each == 0 || load.rate < load.each {
-            return Err("QUERIES and EACH are at least 1, RATE at least EACH".into());
+        if load.touched == 0 || load.each == 0 || load.rate < load.each {
+            return Err("TOUCHED and EACH are at least 1, RATE at least EACH".into());
         }
         Ok(load)
     }
@@ -71,7 +74,8 @@ pub(crate) async fn run(arguments: &mut impl Iterator<Item = String>) -> Result<
     let mut readers = JoinSet::new();
     for number in 0..load.clients {
         let client = Client::connect(Options::new(&load.url)).await?;
-        let subscribe = newest(&load.table, number % load.queries)?;
+        let (bucket, more) = (number / load.touched, number % load.touched);
+        let subscribe = newest(&load.table, bucket, LIMIT + more)?;
         readers.spawn(read(
             client,
             subscribe,
@@ -123,7 +127,7 @@ async fn write(
         let writer = idle.recv().await.ok_or("no writer is left")?;
         let ids =
             first + number * u64::from(load.each)..first + (number + 1) * u64::from(load.each);
-        let rows = ids.map(|id| (id, random.random_range(0..load.queries)));
+        let rows = ids.map(|id| (id, random.random_range(0..load.buckets())));
         let (rows, give_back) = (rows.collect::<Vec<_>>(), give_back.clone());
         commits.spawn(async move {
             writer.insert(&rows).await?;
@@ -133,7 +137,7 @@ async fn write(
             Ok((number as usize, acknowledged))
         });
         while let Ok(arrival) = arrived.try_recv() {
-            measured.shown.push(arrival);
+            measured.take(arrival, first);
         }
     }
     measured.acknowledged.resize(measured.due.len(), None);
@@ -145,21 +149,30 @@ async fn write(
         let Ok(Some(arrival)) = timeout(Duration::from_secs(10), arrived.recv()).await else {
             break;
         };
-        measured.shown.push(arrival);
+        measured.take(arrival, first);
     }
-    measured.shown.iter_mut().for_each(|(id, _)| *id -= first);
     Ok(measured)
 }
 
 impl Load {
-    /// Arrivals, if clients share queries evenly.
+    fn buckets(&self) -> usize {
+        (self.clients / self.touched).max(1)
+    }
+
+    /// Arrivals, if every bucket has its clients.
     fn expected(&self) -> usize {
         let rows = self.rate / self.each * self.each * self.seconds;
-        rows as usize * self.clients.div_ceil(self.queries)
+        rows as usize * self.touched.min(self.clients)
     }
 }
 
 impl Measured {
+    /// What is still under way of an earlier load is passed over.
+    fn take(&mut self, (id, at): (u64, Instant), first: u64) {
+        self.shown
+            .extend(id.checked_sub(first).map(|row| (row, at)));
+    }
+
     fn report(&self, load: &Load) {
         let transaction = |row: u64| (row / u64::from(load.each)) as usize;
         let due = |row| self.due.get(transaction(row)).copied();
@@ -181,7 +194,7 @@ impl Measured {
             ("from_commit", since(&acknowledged)),
         ]);
         let mut line = json!({
-            "clients": load.clients, "queries": load.queries, "rate": load.rate,
+            "clients": load.clients, "touched": load.touched, "rate": load.rate,
             "expected": load.expected(), "received": self.shown.len(),
         });
         for (name, figures) in per_client {

@@ -68,7 +68,7 @@ pub(crate) async fn run(arguments: &mut impl Iterator<Item = String>) -> Result<
     let mut readers = JoinSet::new();
     for number in 0..load.clients {
         let client = Client::connect(Options::new(&load.url)).await?;
-        let subscribe = newest(&load.table, number % load.queries)?;
+        let subscribe = newest(&load.table, number % load.queries, 20)?;
         readers.spawn(read(
             client,
             subscribe,
@@ -86,11 +86,11 @@ pub(crate) async fn run(arguments: &mut impl Iterator<Item = String>) -> Result<
     Ok(())
 }
 
-/// The newest twenty rows of a bucket.
-pub(crate) fn newest(table: &str, bucket: usize) -> Result<Subscribe, Failure> {
+/// The newest rows of a bucket.
+pub(crate) fn newest(table: &str, bucket: usize, limit: usize) -> Result<Subscribe, Failure> {
     let test = json!({ "field_name": "bucket", "filter_type": "equals",
         "value": { "Int64Value": { "value": bucket.to_string() } } });
-    let query = json!({ "limit": 20, "order": [{ "field": "id", "sort": "DESC_DEFAULT" }],
+    let query = json!({ "limit": limit, "order": [{ "field": "id", "sort": "DESC_DEFAULT" }],
         "wrapper": { "filter_wrapper_type": "and", "filters": [test] } });
     Ok(Subscribe::from_json(table, &query.to_string())?)
 }

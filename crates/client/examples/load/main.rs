@@ -3,7 +3,7 @@
 //! `load latency URL TABLE CLIENTS RATE SECONDS [QUERIES]`: how long a change takes from the call
 //! that writes it to the client that shows it. `load sessions URL TABLE SESSIONS EACH QUERIES`: how
 //! fast subscriptions open, and sessions to hold idle. `load commits URL POSTGRES TABLE CLIENTS
-//! QUERIES RATE EACH SECONDS`: how long a commit of another program takes to the client that shows
+//! TOUCHED RATE EACH SECONDS`: how long a commit of another program takes to the client that shows
 //! it. All make the table if it is not there, and print JSON, one object a line.
 //!
 //! `load rerun POSTGRES TABLE` is no load: it is a plain server that asks the database again

@@ -1,7 +1,7 @@
 //! A plain server to compare with: it asks the database again whenever a query was touched.
 //!
 //! It is what one writes first, done well: a trigger says with NOTIFY which bucket a row is in, a
-//! map finds the query of the bucket, the query is run again as a prepared statement on connections
+//! map finds the queries of the bucket, each is run again as a prepared statement on connections
 //! that take many at once, what the page has more and less goes to its clients, and touches that
 //! come while a query runs cause one more run and not one each. It speaks as much of the client's
 //! protocol as the load needs, knows queries of one form only, and promises nothing about order or
@@ -29,12 +29,19 @@ const WAITING_MAX: usize = 65_536;
 
 /// What the owner of the pages takes.
 enum Input {
-    /// A session wants the page of a bucket, under its label.
-    Subscribe(i32, Listener),
+    /// A session wants the page of a query, under its label.
+    Subscribe(Newest, Listener),
     /// A row of the bucket was written.
     Touched(i32),
-    /// The rows of the bucket now.
-    Rows(i32, Result<Vec<Shown>, tokio_postgres::Error>),
+    /// The rows of the query now.
+    Rows(Newest, Result<Vec<Shown>, tokio_postgres::Error>),
+}
+
+/// The only form of query: the newest of a bucket.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Newest {
+    bucket: i32,
+    limit: i64,
 }
 
 /// Whom a page is for.
@@ -87,6 +94,7 @@ pub(crate) async fn run(arguments: &mut impl Iterator<Item = String>) -> Result<
     let mut sessions = JoinSet::new();
     let mut hub = Hub {
         pages: HashMap::new(),
+        by_bucket: HashMap::new(),
         readers,
         turn: 0,
         inputs: inputs.clone(),
@@ -157,7 +165,7 @@ impl Reader {
     ) -> Result<Self, Failure> {
         let client = connect(postgres, driving).await?;
         let newest = format!(
-            "SELECT id, text FROM demo_{table} WHERE bucket = $1 ORDER BY id DESC LIMIT 20"
+            "SELECT id, text FROM demo_{table} WHERE bucket = $1 ORDER BY id DESC LIMIT $2"
         );
         let newest = client.prepare(&newest).await?;
         let client = client.into();
@@ -167,7 +175,8 @@ impl Reader {
 
 /// The owner of the pages.
 struct Hub {
-    pages: HashMap<i32, Page>,
+    pages: HashMap<Newest, Page>,
+    by_bucket: HashMap<i32, Vec<Newest>>,
     readers: Vec<Reader>,
     turn: usize,
     inputs: mpsc::Sender<Input>,
@@ -177,40 +186,43 @@ struct Hub {
 impl Hub {
     fn take(&mut self, input: Input) -> Result<(), Failure> {
         match input {
-            Input::Subscribe(bucket, listener) => {
-                self.page(bucket).newcomers.push(listener);
-                self.ask(bucket);
+            Input::Subscribe(query, listener) => {
+                self.page(query).newcomers.push(listener);
+                self.ask(query);
             }
             Input::Touched(bucket) => {
-                if self.pages.contains_key(&bucket) {
-                    self.ask(bucket);
+                for query in self.by_bucket.get(&bucket).cloned().unwrap_or_default() {
+                    self.ask(query);
                 }
             }
-            Input::Rows(bucket, rows) => {
-                let page = self.page(bucket);
+            Input::Rows(query, rows) => {
+                let page = self.page(query);
                 page.show(rows?);
                 let asking = std::mem::replace(&mut page.asking, Asking::No);
                 if asking == Asking::Again {
-                    self.ask(bucket);
+                    self.ask(query);
                 }
             }
         }
         Ok(())
     }
 
-    fn page(&mut self, bucket: i32) -> &mut Page {
-        self.pages.entry(bucket).or_insert_with(|| Page {
-            listeners: Vec::new(),
-            newcomers: Vec::new(),
-            rows: Vec::new(),
-            asking: Asking::No,
-            version: 0,
+    fn page(&mut self, query: Newest) -> &mut Page {
+        self.pages.entry(query).or_insert_with(|| {
+            self.by_bucket.entry(query.bucket).or_default().push(query);
+            Page {
+                listeners: Vec::new(),
+                newcomers: Vec::new(),
+                rows: Vec::new(),
+                asking: Asking::No,
+                version: 0,
+            }
         })
     }
 
     /// Runs the query, now or when the run that is under way has ended.
-    fn ask(&mut self, bucket: i32) {
-        let page = self.page(bucket);
+    fn ask(&mut self, query: Newest) {
+        let page = self.page(query);
         if page.asking != Asking::No {
             page.asking = Asking::Again;
             return;
@@ -221,14 +233,14 @@ impl Hub {
         let (client, newest) = (reader.client.clone(), reader.newest.clone());
         let inputs = self.inputs.clone();
         self.running.spawn(async move {
-            let rows = client.query(&newest, &[&bucket]).await;
+            let rows = client.query(&newest, &[&query.bucket, &query.limit]).await;
             let shown = |row: &tokio_postgres::Row| Shown {
                 id: row.get(0),
                 text: row.get(1),
             };
             let rows = rows.map(|rows| rows.iter().map(shown).collect());
             // The hub lives as long as the program.
-            let _ = inputs.send(Input::Rows(bucket, rows)).await;
+            let _ = inputs.send(Input::Rows(query, rows)).await;
         });
     }
 }
@@ -300,18 +312,18 @@ async fn session(socket: TcpStream, inputs: mpsc::Sender<Input>) -> Result<(), F
                 let Some(Ok(Message::Text(text))) = frame else {
                     return Ok(());
                 };
-                let (bucket, label) = subscribe(&text).ok_or("only subscribes are known")?;
+                let (query, label) = subscribe(&text).ok_or("only subscribes are known")?;
                 let ack = json!({ "op": "ack", "hashId": label });
                 out.send(Message::text(ack.to_string())).await?;
                 let frames = frames.clone();
-                inputs.send(Input::Subscribe(bucket, Listener { label, frames })).await?;
+                inputs.send(Input::Subscribe(query, Listener { label, frames })).await?;
             }
         }
     }
 }
 
-/// The bucket and the label that a subscribe names.
-fn subscribe(text: &str) -> Option<(i32, String)> {
+/// The query and the label that a subscribe names.
+fn subscribe(text: &str) -> Option<(Newest, String)> {
     let frame: Value = serde_json::from_str(text).ok()?;
     let label = frame["hashId"].as_str()?.to_owned();
     let query = match &frame["query"] {
@@ -319,5 +331,7 @@ fn subscribe(text: &str) -> Option<(i32, String)> {
         query => query.clone(),
     };
     let value = &query["wrapper"]["filters"][0]["value"]["Int64Value"]["value"];
-    Some((value.as_str()?.parse().ok()?, label))
+    let bucket = value.as_str()?.parse().ok()?;
+    let limit = query["limit"].as_i64()?;
+    Some((Newest { bucket, limit }, label))
 }

@@ -139,6 +139,7 @@ impl Cluster {
             postgres: &self.postgres,
             table: TABLE,
             clients: CLIENTS,
+            touched: 1,
             rate,
             each,
             seconds: SECONDS,

@@ -15,6 +15,8 @@ pub(super) struct Commits<'a> {
     pub(super) table: &'a str,
     /// Clients, each with a query of its own.
     pub(super) clients: u32,
+    /// Queries that a row concerns.
+    pub(super) touched: u32,
     /// Rows a second.
     pub(super) rate: u32,
     /// Rows of one transaction.
@@ -41,7 +43,7 @@ impl Commits<'_> {
     ) -> Result<Run> {
         let numbers = [
             self.clients,
-            self.clients.max(1),
+            self.touched,
             self.rate,
             self.each,
             self.seconds,

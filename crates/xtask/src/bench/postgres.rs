@@ -21,8 +21,11 @@ use crate::tree::Tree;
 const TURNS: usize = 5;
 
 const CLIENTS: u32 = 1_000;
-const RATE: u32 = 1_000;
 const SECONDS: u32 = 10;
+
+/// Rows a second, and queries of those that each concerns: one, as in the smallest of examples, and
+/// ten, as when lists of several people and orders show it.
+const LOADS: [(u32, u32); 2] = [(1_000, 1), (200, 10)];
 
 /// The plain server's own table, for it has a trigger.
 const RERUN_TABLE: &str = "rerun";
@@ -36,15 +39,22 @@ pub(super) fn run(tree: &Tree, programs: &Programs) -> Result<()> {
         address,
         postgres: Usage::of(process.context("just started")?),
     };
-    let mut tidegate = Vec::new();
-    let mut rerun = Vec::new();
-    let mut alone = Vec::new();
-    for _ in 0..TURNS {
-        tidegate.push(site.tidegate()?);
-        rerun.push(site.rerun()?);
-        alone.push(site.alone()?);
+    let mut measured = Vec::new();
+    for load in LOADS {
+        let (mut tidegate, mut rerun, mut alone) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..TURNS {
+            tidegate.push(site.tidegate(load)?);
+            rerun.push(site.rerun(load)?);
+            alone.push(site.alone(load)?);
+        }
+        measured.push(Measured {
+            load,
+            servers: [("tidegate", tidegate), ("asking again", rerun)],
+            alone: median(alone)?,
+        });
     }
-    report(&[("tidegate", &tidegate), ("asking again", &rerun)], &alone)?;
+    latency(&measured)?;
+    cost(&measured)?;
 
     let server = Server::start(&programs.server, &["--database", address])?;
     let parts = [("server", server.usage()), ("postgres", site.postgres)];
@@ -58,49 +68,60 @@ struct Site<'a> {
 }
 
 impl Site<'_> {
-    fn commits<'a>(&'a self, table: &'a str) -> Commits<'a> {
+    fn commits<'a>(&'a self, table: &'a str, (rate, touched): (u32, u32)) -> Commits<'a> {
         Commits {
             postgres: self.address,
             table,
             clients: CLIENTS,
-            rate: RATE,
+            touched,
+            rate,
             each: 1,
             seconds: SECONDS,
         }
     }
 
-    fn tidegate(&self) -> Result<Run> {
+    fn tidegate(&self, load: (u32, u32)) -> Result<Run> {
         let server = Server::start(&self.programs.server, &["--database", self.address])?;
         let usages = [server.usage(), self.postgres];
-        let commits = self.commits(TABLE);
+        let commits = self.commits(TABLE, load);
         commits.run(self.programs, &server.url, &usages, || Ok(()))
     }
 
-    fn rerun(&self) -> Result<Run> {
+    fn rerun(&self, load: (u32, u32)) -> Result<Run> {
         let arguments = ["rerun", self.address, RERUN_TABLE];
         let mut server = Tool::start(&self.programs.load, &arguments)?;
         let line = server.expect_object()?;
         let url = line["url"].as_str().context("it tells no address")?;
         let usages = [Usage::of(server.id()), self.postgres];
-        let commits = self.commits(RERUN_TABLE);
+        let commits = self.commits(RERUN_TABLE, load);
         commits.run(self.programs, url, &usages, || Ok(()))
     }
 
     /// The writes with nobody who watches: what Postgres takes anyway.
-    fn alone(&self) -> Result<f64> {
+    fn alone(&self, load: (u32, u32)) -> Result<f64> {
         let commits = Commits {
             clients: 0,
-            ..self.commits(TABLE)
+            ..self.commits(TABLE, load)
         };
         let run = commits.run(self.programs, "", &[self.postgres], || Ok(()))?;
         run.cpu.first().copied().context("one was asked for")
     }
 }
 
-fn report(servers: &[(&str, &[Run])], alone: &[f64]) -> Result<()> {
-    let mut latency = Table::new(
-        "One process over PostgreSQL: milliseconds to the client",
+/// What came of one load.
+struct Measured {
+    load: (u32, u32),
+    servers: [(&'static str, Vec<Run>); 2],
+    /// CPU seconds of Postgres for the writes alone.
+    alone: f64,
+}
+
+fn latency(measured: &[Measured]) -> Result<()> {
+    let mut table = Table::new(
+        "One process over PostgreSQL, 1,000 queries on 1,000 clients: milliseconds to the client",
         &[
+            "changes/s",
+            "queries touched",
             "server",
             "arrivals",
             "from commit p50",
@@ -111,48 +132,64 @@ fn report(servers: &[(&str, &[Run])], alone: &[f64]) -> Result<()> {
             "p99",
         ],
     );
-    let mut cost = Table::new(
+    for Measured { load, servers, .. } in measured {
+        for (name, runs) in servers {
+            let of = |duration: &str, percentile: &str| {
+                let figures = runs.iter().map(|run| run.millis(duration, percentile));
+                let figures = figures.collect::<Result<Vec<f64>>>()?;
+                Ok::<_, anyhow::Error>(format!("{:.2}", median(figures)?))
+            };
+            let last = runs.last().context("there was a turn")?;
+            table.row([
+                load.0.to_string(),
+                load.1.to_string(),
+                (*name).to_owned(),
+                last.arrivals(),
+                of("from_commit", "p50_ms")?,
+                of("from_commit", "p99_ms")?,
+                of("from_due", "p50_ms")?,
+                of("from_due", "p99_ms")?,
+                of("commit", "p50_ms")?,
+                of("commit", "p99_ms")?,
+            ]);
+        }
+    }
+    table.print();
+    Ok(())
+}
+
+fn cost(measured: &[Measured]) -> Result<()> {
+    let mut table = Table::new(
         "CPU seconds per 1,000 changes, and changes per CPU second",
         &[
+            "changes/s",
+            "queries touched",
             "server",
-            "server",
-            "PostgreSQL more than for the writes",
+            "its CPU s",
+            "PostgreSQL's for it",
+            "PostgreSQL's for the writes",
             "changes per server CPU s",
             "per CPU s of both",
         ],
     );
-    let thousands = f64::from(RATE * SECONDS) / 1e3;
-    let writes = median(alone.iter().copied())?;
-    for (name, runs) in servers {
-        let of = |duration: &str, percentile: &str| {
-            let figures = runs.iter().map(|run| run.millis(duration, percentile));
-            let figures = figures.collect::<Result<Vec<f64>>>()?;
-            Ok::<_, anyhow::Error>(format!("{:.2}", median(figures)?))
-        };
-        let last = runs.last().context("there was a turn")?;
-        latency.row([
-            (*name).to_owned(),
-            last.arrivals(),
-            of("from_commit", "p50_ms")?,
-            of("from_commit", "p99_ms")?,
-            of("from_due", "p50_ms")?,
-            of("from_due", "p99_ms")?,
-            of("commit", "p50_ms")?,
-            of("commit", "p99_ms")?,
-        ]);
-        let own = median(runs.iter().map(|run| run.cpu[0]))? / thousands;
-        let more = (median(runs.iter().map(|run| run.cpu[1]))? - writes) / thousands;
-        cost.row([
-            (*name).to_owned(),
-            format!("{own:.3}"),
-            format!("{more:.3}"),
-            format!("{:.0}", 1e3 / own),
-            format!("{:.0}", 1e3 / (own + more)),
-        ]);
+    for one in measured {
+        let thousands = f64::from(one.load.0 * SECONDS) / 1e3;
+        let writes = one.alone / thousands;
+        for (name, runs) in &one.servers {
+            let own = median(runs.iter().map(|run| run.cpu[0]))? / thousands;
+            let more = median(runs.iter().map(|run| run.cpu[1]))? / thousands - writes;
+            table.row([
+                one.load.0.to_string(),
+                one.load.1.to_string(),
+                (*name).to_owned(),
+                format!("{own:.3}"),
+                format!("{more:.3}"),
+                format!("{writes:.3}"),
+                format!("{:.0}", 1e3 / own),
+                format!("{:.0}", 1e3 / (own + more)),
+            ]);
+        }
     }
-    latency.print();
-    cost.print();
-    let writes = writes / thousands;
-    println!("The writes alone cost PostgreSQL {writes:.3} CPU seconds per 1,000.");
+    table.print();
     Ok(())
 }
