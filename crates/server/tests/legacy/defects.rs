@@ -33,7 +33,7 @@ async fn defect_01_diffs_during_the_snapshot_follow_it() {
     let permits = Arc::new(Semaphore::new(0));
     let held = permits.clone();
     let script: Script = Arc::new(move |_| Answer::Held(held.clone(), Box::new(page_at(100))));
-    let mut world = World::new(script).await;
+    let mut world = World::new(script);
     let gateway = world.gateway().await;
     let mut client = gateway.client().await;
     client.subscribe("q1").await;
@@ -78,7 +78,7 @@ fn payload(got: Got) -> String {
 /// One record of another key with a high LSN fenced off every later subscriber of any.
 #[tokio::test]
 async fn defect_02_a_high_lsn_silences_nobody() {
-    let mut world = World::new(always(100)).await;
+    let mut world = World::new(always(100));
     let gateway = world.gateway().await;
     let (mut first, mut later) = (gateway.client().await, gateway.client().await);
     first.live("q2").await;
@@ -104,7 +104,7 @@ async fn defect_02_a_high_lsn_silences_nobody() {
 #[tokio::test]
 async fn defect_03_no_number_goes_through_a_double() {
     let high = (1 << 53) + 1;
-    let mut world = World::new(always(high)).await;
+    let mut world = World::new(always(high));
     let gateway = world.gateway().await;
     let mut client = gateway.client().await;
     let number = "9007199254740993";
@@ -138,7 +138,7 @@ async fn defect_03_no_number_goes_through_a_double() {
 /// Each gateway appended every diff, and saw only a part of them: they shared a group for reading.
 #[tokio::test]
 async fn defect_04_and_05_two_gateways_see_every_diff_and_keep_each_once() {
-    let mut world = World::new(always(100)).await;
+    let mut world = World::new(always(100));
     let gateways = [world.gateway().await, world.gateway().await];
     let labels: Vec<String> = (0..20).map(|at| format!("q{at}")).collect();
     let mut clients = Vec::new();
@@ -177,7 +177,7 @@ async fn defect_04_and_05_two_gateways_see_every_diff_and_keep_each_once() {
 
 #[tokio::test]
 async fn defect_06_the_last_subscriber_of_the_last_gateway_clears_the_query() {
-    let mut world = World::new(always(100)).await;
+    let mut world = World::new(always(100));
     let (one, other) = (world.gateway().await, world.gateway().await);
     let mut control = world.listen("server.query.control").await;
     let (mut a, mut b) = (one.client().await, one.client().await);
@@ -207,7 +207,7 @@ async fn defect_08_a_slow_socket_gets_a_fresh_page() {
     let lsn = Arc::new(AtomicU64::new(100));
     let database = lsn.clone();
     let script: Script = Arc::new(move |_| page_at(database.load(Ordering::Relaxed)));
-    let mut world = World::new(script).await;
+    let mut world = World::new(script);
     let gateway = world
         .gateway_with(|config| {
             config.limits.outbox = OutboxLimits {
@@ -282,7 +282,7 @@ async fn defect_09_a_tenant_reaches_its_own_data_only() {
 
 #[tokio::test]
 async fn defect_10_two_queries_do_not_share_a_label() {
-    let mut world = World::new(always(100)).await;
+    let mut world = World::new(always(100));
     let gateway = world.gateway().await;
     let (mut first, mut second) = (gateway.client().await, gateway.client().await);
     first.live("q1").await;
@@ -312,7 +312,7 @@ async fn defect_10_two_queries_do_not_share_a_label() {
 
 #[tokio::test]
 async fn defect_11_the_whole_query_reaches_the_worker() {
-    let mut world = World::new(always(100)).await;
+    let mut world = World::new(always(100));
     let gateway = world.gateway().await;
     let mut client = gateway.client().await;
     let range = json!({"low": {"Int64Value": {"value": "9007199254740993"}},
@@ -355,7 +355,7 @@ async fn defect_12_no_page_is_read_without_its_filter() {
         0 => Answer::Failure(2, "the database is restarting".to_owned()),
         _ => page_at(100),
     });
-    let mut world = World::new(script).await;
+    let mut world = World::new(script);
     let gateway = world.gateway().await;
     let mut client = gateway.client().await;
     let filter = json!({"filter_wrapper_type": "and", "filters": [
@@ -384,7 +384,7 @@ async fn defect_15_after_a_failure_one_can_subscribe_again() {
         false => Answer::Silence,
         true => page_at(100),
     });
-    let mut world = World::new(script).await;
+    let mut world = World::new(script);
     // Long enough for an answer on a busy machine, and waited for twice.
     world.patience = Duration::from_secs(1);
     let gateway = world.gateway().await;
@@ -415,7 +415,7 @@ async fn defect_15_after_a_failure_one_can_subscribe_again() {
 /// A client may still be away for good: its gateway forgets it.
 #[tokio::test]
 async fn a_closed_socket_counts_as_an_unsubscribe() {
-    let mut world = World::new(always(100)).await;
+    let mut world = World::new(always(100));
     let gateway = world.gateway().await;
     let mut control = world.listen("server.query.control").await;
     let mut client: Client = gateway.client().await;

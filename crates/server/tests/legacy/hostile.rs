@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use tidegate_ports::{Broker, Header, Message, SharedDiff, SharedPages};
+use tidegate_ports::{Broker, Header, Message, SharedDiff};
 
 use crate::worker::topic;
 use crate::world::{DIFFS, EVENTS, World, always};
@@ -41,7 +41,7 @@ fn junk(random: &mut SmallRng) -> Message {
 
 #[tokio::test]
 async fn hostile_bytes_on_the_stream_stop_nothing() {
-    let mut world = World::new(always(100)).await;
+    let mut world = World::new(always(100));
     let gateway = world.gateway().await;
     let mut client = gateway.client().await;
     client.live("q1").await;
@@ -67,7 +67,7 @@ async fn hostile_bytes_on_the_stream_stop_nothing() {
 /// What others left in the cache is read as far as it makes sense.
 #[tokio::test]
 async fn hostile_entries_in_the_cache_are_skipped() {
-    let mut world = World::new(always(100)).await;
+    let mut world = World::new(always(100));
     let good = "{\"lsn\":\"101\",\"b64\":\"MTAx\"}";
     let entries = [
         "",

@@ -79,7 +79,7 @@ async fn storm(seed: u64) {
         let page = page_at(committed.load(Ordering::SeqCst));
         Answer::Held(permits.clone(), Box::new(page))
     });
-    let mut world = World::new(script).await;
+    let mut world = World::new(script);
     let gateways = [world.gateway().await, world.gateway().await];
     let mut random = SmallRng::seed_from_u64(seed);
     let truth: Truth = Arc::new(Mutex::new(vec![BTreeSet::new(); KEYS]));

@@ -327,7 +327,7 @@ async fn connect() {
         (81, Change::Gone, TENANT),
     ];
     play(
-        World::new(old_worker(RECORDED_LSN)).await,
+        World::new(old_worker(RECORDED_LSN)),
         "connect",
         improvements,
     )
@@ -344,7 +344,7 @@ async fn defect_14_null_is_an_unknown_message() {
         (3, Change::Then(vec![unknown]), "the process goes on"),
     ];
     play(
-        World::new(old_worker(RECORDED_LSN)).await,
+        World::new(old_worker(RECORDED_LSN)),
         "null_frame",
         improvements,
     )
@@ -398,7 +398,7 @@ async fn subscribe_json() {
                 _ => later(request),
             },
         );
-    play(World::new(script).await, "subscribe_json", improvements).await;
+    play(World::new(script), "subscribe_json", improvements).await;
 }
 
 #[tokio::test]
@@ -411,7 +411,7 @@ async fn subscribe_fb() {
         (11, Change::Gone, REFUSED),
     ];
     play(
-        World::new(old_worker(RECORDED_LSN)).await,
+        World::new(old_worker(RECORDED_LSN)),
         "subscribe_fb",
         improvements,
     )
@@ -438,7 +438,7 @@ async fn row_events() {
         (29, Change::Gone, TENANT),
     ];
     play(
-        World::new(old_worker(RECORDED_LSN)).await,
+        World::new(old_worker(RECORDED_LSN)),
         "row_events",
         improvements,
     )
@@ -447,7 +447,7 @@ async fn row_events() {
 
 #[tokio::test]
 async fn range_index() {
-    let world = World::new(old_worker(RECORDED_LSN)).await;
+    let world = World::new(old_worker(RECORDED_LSN));
     let pks = ["n01", "n02", "é"].map(str::to_owned).to_vec();
     world.kept.set_range("demo_notes|qr", pks);
     play(world, "range_index", Vec::new()).await;
@@ -456,7 +456,7 @@ async fn range_index() {
 #[tokio::test]
 async fn resume() {
     // A database is never behind what its stream has said.
-    let world = World::new(old_worker(97_500_059_720)).await;
+    let world = World::new(old_worker(97_500_059_720));
     let improvements = vec![
         (
             11,
@@ -482,7 +482,7 @@ async fn resume() {
 /// is after the page is, whenever a page is opened.
 #[tokio::test]
 async fn defect_16_the_cache_is_replayed_after_the_page() {
-    let mut world = World::new(old_worker(RECORDED_LSN)).await;
+    let mut world = World::new(old_worker(RECORDED_LSN));
     let first = world.gateway().await;
     for (lsn, text) in [
         (RECORDED_LSN, "older than the page"),
@@ -538,7 +538,7 @@ async fn subscribe_failures() {
         ),
     ];
     play(
-        World::new(old_worker(RECORDED_LSN)).await,
+        World::new(old_worker(RECORDED_LSN)),
         "subscribe_failures",
         improvements,
     )
@@ -549,7 +549,7 @@ async fn subscribe_failures() {
 /// here: ten seconds and twenty.)
 #[tokio::test]
 async fn worker_down() {
-    let mut world = World::new(Arc::new(|_| Answer::Silence)).await;
+    let mut world = World::new(Arc::new(|_| Answer::Silence));
     world.patience = Duration::from_millis(200);
     let welcome = json!({"type": "welcome", "data": {"connectedClients": 1}});
     let failed = json!({"op": "rpcResult", "method": "TABLE_EXISTS", "correlationId": "t1",

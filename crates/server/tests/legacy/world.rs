@@ -58,31 +58,19 @@ pub(crate) struct Running {
 
 impl World {
     /// A world whose old worker answers by this script.
-    pub(crate) async fn new(script: Script) -> Self {
+    pub(crate) fn new(script: Script) -> Self {
         let memory = Arc::new(MemoryBroker::new(MemoryBrokerLimits::default()));
         let limits = SharedPagesLimits::default();
         let lsn_of = |entry: &[u8]| read_stored_diff(entry).map(|(lsn, _)| lsn);
         let kept = Arc::new(MemorySharedPages::new(limits, lsn_of));
-        let (broker, shared) = (memory.clone(), kept.clone());
-        Self::around(memory, broker, kept, shared, script).await
-    }
-
-    /// The same, with something between the gateways and their systems.
-    pub(crate) async fn around(
-        memory: Arc<MemoryBroker>,
-        broker: Arc<dyn Broker>,
-        kept: Arc<MemorySharedPages>,
-        shared: Arc<dyn SharedPages>,
-        script: Script,
-    ) -> Self {
         let mut tasks = JoinSet::new();
         let calls = Calls::default();
         tasks.spawn(worker::work(memory.clone(), script, calls.clone()));
         Self {
+            broker: memory.clone(),
+            shared: kept.clone(),
             memory,
-            broker,
             kept,
-            shared,
             calls,
             patience: Duration::from_secs(10),
             gateways: 0,
