@@ -249,7 +249,7 @@ async fn defect_08_a_slow_socket_gets_a_fresh_page() {
 
 #[tokio::test]
 async fn defect_09_a_tenant_reaches_its_own_data_only() {
-    let mut world = World::new(Arc::new(|_| Answer::Bool(true))).await;
+    let mut world = World::new(Arc::new(|_| Answer::Bool(true)));
     let gateway = world.gateway().await;
     let mut client = gateway.client().await;
     let call = json!({"op": "rpc", "method": "TABLE_EXISTS", "table": "notes",
