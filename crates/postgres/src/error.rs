@@ -125,10 +125,16 @@ fn database_error(error: tokio_postgres::Error) -> DatabaseError {
             CommandError::BadCommand(text).into()
         }
         SqlState::READ_ONLY_SQL_TRANSACTION => {
-            DatabaseError::Port(rejected(format!("{text}: connect to the primary")))
+            tracing::debug!(text, "a standby was asked to write");
+            DatabaseError::Port(standby())
         }
         _ => DatabaseError::Port(rejected(text)),
     }
+}
+
+/// A standby can serve nothing, but it may be on its way to be the primary, as in every failover.
+pub(crate) fn standby() -> PortError {
+    said("it is a standby: connect to the primary, or promote it".to_owned())
 }
 
 /// Whether a statement does not fit its table any more: it was written for what was remembered of

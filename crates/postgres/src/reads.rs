@@ -12,7 +12,7 @@ use tidegate_sql::{Statement, Window, select, select_by_key};
 
 use crate::aggregate::aggregate;
 use crate::catalog::Catalog;
-use crate::error::{Failure, rejected, stale_if_redefined, unsupported_or_stale};
+use crate::error::{Failure, rejected, stale_if_redefined, standby, unsupported_or_stale};
 use crate::prepared::Prepared;
 use crate::session::{row_of, text_of};
 use crate::table::{Published, Share};
@@ -117,9 +117,7 @@ impl Reading<'_> {
             return Err(Failure::Stale);
         }
         // On a standby the list of transactions in progress is not to be trusted.
-        let horizon =
-            text_of(first, 1).ok_or_else(|| rejected("it is a standby: connect to the primary"))?;
-        let horizon = horizon.parse().ok();
+        let horizon = text_of(first, 1).ok_or_else(standby)?.parse().ok();
         let snapshot = text_of(first, 0).and_then(parse_snapshot);
         let (Some(horizon), Some(snapshot)) = (horizon, snapshot) else {
             return Err(rejected("it says where it stands in words that are not known").into());

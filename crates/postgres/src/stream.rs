@@ -28,7 +28,9 @@ use crate::assemble::{Assembler, Committed, Step};
 use crate::beats::Beating;
 use crate::catalog::{Catalog, Place, Shaped};
 use crate::connect::Alone;
-use crate::error::{Failure, WHAT, closing, port_error, rejected, replication_error, said};
+use crate::error::{
+    Failure, WHAT, closing, port_error, rejected, replication_error, said, standby,
+};
 use crate::pgoutput::{Message, Relation};
 use crate::session::{run, text_of};
 use crate::visible::parse_snapshot;
@@ -83,7 +85,7 @@ pub(crate) async fn check_server(client: &Client) -> Result<(), PortError> {
     let why = if version < OLDEST_VERSION {
         "its version is too old: change capture needs Postgres 15 or newer"
     } else if text(2) == "true" {
-        "it is a standby: connect to the primary"
+        return Err(standby());
     } else if text(1) != "logical" {
         "its wal_level is not logical: set wal_level = logical in postgresql.conf and restart it"
     } else if text(3) == "false" {

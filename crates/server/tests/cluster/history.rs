@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -15,6 +16,8 @@ use crate::watchers::{answers, is_same};
 use crate::writers::last_write;
 
 const QUERIES: usize = 8;
+/// Some ten times what it takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(180);
 const DATABASE: &str = "shop";
 const ROWS: &str =
     "INSERT INTO demo_things (id, n) SELECT id, id % 5 FROM generate_series(1, 30) AS id";
@@ -27,7 +30,10 @@ fn another_database_is_another_life() {
         .worker_threads(2)
         .enable_all()
         .build();
-    runtime.expect("a runtime starts").block_on(exchange());
+    runtime.expect("a runtime starts").block_on(async {
+        let exchanged = tokio::time::timeout(PATIENCE, exchange()).await;
+        exchanged.expect("the server lives and the pages come");
+    });
 }
 
 async fn exchange() {
@@ -66,12 +72,13 @@ async fn exchange() {
     services.restart(Kind::Postgres).expect("it comes back");
     pages.check(&mut site, Some("epoch")).await;
 
-    // The same rows on a new timeline, as after a promotion.
+    // The same rows on a new timeline: a standby that is promoted when it has been found to be one.
     services.kill(Kind::Postgres).expect("it runs");
-    std::fs::write(data.join("recovery.signal"), "").expect("it is ours");
+    std::fs::write(data.join("standby.signal"), "").expect("it is ours");
     let settings = data.join("postgresql.auto.conf");
     std::fs::write(settings, "restore_command = 'false'\n").expect("it is ours");
     services.restart(Kind::Postgres).expect("it comes back");
+    promote(&site).await;
     pages.check(&mut site, Some("epoch")).await;
 
     // Another server, with a table of the same name. One that lacks the database would be refused.
@@ -89,6 +96,22 @@ async fn exchange() {
 async fn write(site: &mut Site, sql: &str) {
     let database = site.connect().await;
     database.batch_execute(sql).await.expect("it is SQL");
+}
+
+/// Waits until somebody else has come to the standby, and makes it the primary.
+async fn promote(site: &Site) {
+    let database = site.connect().await;
+    let others = "SELECT count(*) FROM pg_stat_activity \
+                  WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    loop {
+        let found = database.query_one(others, &[]).await.expect("it reads");
+        if found.get::<_, i64>(0) > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let promoted = database.query_one("SELECT pg_promote()", &[]).await;
+    assert!(promoted.expect("it answers").get::<_, bool>(0));
 }
 
 /// With owners and times, as a server wants its folder to be.
