@@ -268,15 +268,17 @@ impl System {
             let run = keeper.run(tell, stop).await;
             run.map_err(|error| port_failure(&error))
         });
+        tokio::select! {
+            Ok(()) = is_ready => {}
+            ended = self.parts.join_next() => return Err(unexpected(ended)),
+        }
+        // After the keeper, which makes the topics that are missing.
         let stop = self.behind.clone();
         self.part("recorder", async move {
             let run = recorder.run(stop).await;
             run.map_err(|error| port_failure(&error))
         });
-        tokio::select! {
-            _ = is_ready => Ok(()),
-            ended = self.parts.join_next() => Err(unexpected(ended)),
-        }
+        Ok(())
     }
 
     fn run_bus_watch(&mut self, seams: &Seams) {

@@ -235,9 +235,9 @@ async fn start(gateway: Gateway, keeper: Keeper, recorder: Recorder) -> Running 
     let (ready, is_ready) = oneshot::channel();
     let keeping = keeper.run(move || ready.send(()).unwrap(), stop.clone());
     ended.spawn(async move { keeping.await.unwrap() });
+    is_ready.await.unwrap();
     let recording = recorder.run(stop.clone());
     ended.spawn(async move { recording.await.unwrap() });
-    is_ready.await.unwrap();
     let serving = gateway.run(stop.clone());
     ended.spawn(async move { serving.await.unwrap() });
     Running {
