@@ -470,10 +470,9 @@ fn encode_literal(
         }
         Literal::Int(text) => encode_int(b, parse(text)?),
         Literal::Number(text) => match text.parse::<i64>() {
-            // An integer whose digits a double would not give back keeps them as what it is.
-            Ok(value) if number_of(value as f64) != Literal::Number(value.to_string()) => {
-                encode_int(b, value)
-            }
+            // An integer that no double is keeps its digits as what it is: a double near by may
+            // print the same and yet is another number to whoever reads it.
+            Ok(value) if (value as f64) as i128 != i128::from(value) => encode_int(b, value),
             _ => {
                 let value = NumberValue::create(
                     b,
