@@ -257,9 +257,14 @@ fn text_of(value: StringValue<'_>) -> Option<Literal> {
     value.value().map(|text| Literal::Text(text.to_owned()))
 }
 
-/// The shortest text that reads back as the double.
+/// A whole number with all its digits, else the shortest text that reads back as the double.
 fn number_of(value: f64) -> Literal {
-    Literal::Number(Numeric::from_float(value).as_str().to_owned())
+    // In this range the conversion is exact.
+    let is_whole = value.fract() == 0.0 && value.abs() < (1_u64 << 63) as f64;
+    Literal::Number(match is_whole {
+        true => (value as i64).to_string(),
+        false => Numeric::from_float(value).as_str().to_owned(),
+    })
 }
 
 fn time_of(value: TimestampValue<'_>) -> Option<Literal> {
@@ -469,10 +474,10 @@ fn encode_literal(
             (FilterValue::BoolValue, value.as_union_value())
         }
         Literal::Int(text) => encode_int(b, parse(text)?),
-        Literal::Number(text) => match text.parse::<i64>() {
+        Literal::Number(text) => match Numeric::parse(text).and_then(|number| number.to_int()) {
             // An integer that no double is keeps its digits as what it is: a double near by may
             // print the same and yet is another number to whoever reads it.
-            Ok(value) if (value as f64) as i128 != i128::from(value) => encode_int(b, value),
+            Some(value) if (value as f64) as i128 != i128::from(value) => encode_int(b, value),
             _ => {
                 let value = NumberValue::create(
                     b,
