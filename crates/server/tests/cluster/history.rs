@@ -78,7 +78,7 @@ async fn exchange() {
     let settings = data.join("postgresql.auto.conf");
     std::fs::write(settings, "restore_command = 'false'\n").expect("it is ours");
     services.restart(Kind::Postgres).expect("it comes back");
-    promote(&site).await;
+    promote(&mut site).await;
     pages.check(&mut site, Some("epoch")).await;
 
     // Another server, with a table of the same name. One that lacks the database would be refused.
@@ -99,7 +99,7 @@ async fn write(site: &mut Site, sql: &str) {
 }
 
 /// Waits until somebody else has come to the standby, and makes it the primary.
-async fn promote(site: &Site) {
+async fn promote(site: &mut Site) {
     let database = site.connect().await;
     let others = "SELECT count(*) FROM pg_stat_activity \
                   WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
