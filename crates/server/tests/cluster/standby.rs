@@ -1,5 +1,7 @@
 //! A relay that stands by for another.
 
+use std::time::Duration;
+
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -34,8 +36,8 @@ async fn take_over() {
     let program = Program::over(&kafka, &address("TIDEGATE_TEST_REDIS"), &site.url);
     let first = program.start("cdc");
     let second = program.start("cdc");
-    assert_eq!(relay_of(&first), "true");
-    assert_eq!(relay_of(&second), "\"standby\"");
+    becomes(&first, "true").await;
+    becomes(&second, "\"standby\"").await;
     assert_eq!(second.get("/ready").status, 200, "nothing is missing");
     let processor = program.start("processor");
     let gateways = [program.start("gateway"), program.start("gateway")];
@@ -58,7 +60,7 @@ async fn take_over() {
     load.stop().await;
 
     let recordings = watchers.finish(last_write(&caller).await).await;
-    assert_eq!(relay_of(&second), "true");
+    becomes(&second, "true").await;
     let database = site.connect().await;
     check_ends(&recordings, &queries, &answers(&database, &queries).await);
     for recording in &recordings {
@@ -67,6 +69,17 @@ async fn take_over() {
     let diffs: usize = recordings.iter().map(|one| one.diffs.len()).sum();
     assert!(diffs > BETWEEN, "only {diffs} diffs");
     drop((second, processor, gateways));
+}
+
+/// Waits until a relay says this of itself: it says so a moment after it is so.
+async fn becomes(served: &Served, state: &str) {
+    for _ in 0..200 {
+        if relay_of(served) == state {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(relay_of(served), state);
 }
 
 /// What a relay says of itself.
