@@ -254,9 +254,13 @@ impl Running {
 
     pub(crate) async fn stop(mut self) {
         self.stop.cancel();
-        while let Some(ended) = self.ended.join_next().await {
-            ended.unwrap();
-        }
+        let all = async {
+            while let Some(ended) = self.ended.join_next().await {
+                ended.unwrap();
+            }
+        };
+        let all = tokio::time::timeout(PATIENCE, all);
+        all.await.expect("the gateway ends");
     }
 }
 
@@ -305,9 +309,14 @@ impl Client {
 
     /// The next frame, joins and leaves left out.
     pub(crate) async fn next(&mut self) -> Got {
+        // Pings come for as long as one waits: they must not prolong it.
+        let next = tokio::time::timeout(PATIENCE, self.wait_for_next());
+        next.await.expect("the gateway says something")
+    }
+
+    async fn wait_for_next(&mut self) -> Got {
         loop {
-            let next = tokio::time::timeout(PATIENCE, self.socket.next()).await;
-            match next.expect("the gateway says something").unwrap().unwrap() {
+            match self.socket.next().await.unwrap().unwrap() {
                 Frame::Text(text) => {
                     let frame: Value = serde_json::from_str(&text).unwrap();
                     if !matches!(frame["type"].as_str(), Some("user_joined" | "user_left")) {
