@@ -14,7 +14,7 @@ use tidegate_gateway::{
 };
 use tidegate_legacy::{ForeignTopics, Keeper, KeeperConfig, KeeperPorts, Recorder};
 use tidegate_ports::{
-    Broker, BrokerEvent, BrokerReader, Header, MemoryBroker, MemoryBrokerLimits, MemoryBus,
+    Broker, BrokerEvent, BrokerReader, Header, Keep, MemoryBroker, MemoryBrokerLimits, MemoryBus,
     MemoryBusLimits, MemoryCache, MemoryCacheLimits, MemorySharedPages, Message, Received,
     SharedPages, SharedPagesLimits, Start,
 };
@@ -125,6 +125,13 @@ impl World {
             shared: self.shared.clone(),
             database,
         };
+        // The program starts the recorder when the keeper has made the topics; here it reads before
+        // anything is said, so they are there already.
+        for name in [DIFFS, EVENTS] {
+            let name = topic(name);
+            let made = self.broker.create(&name, 8, Keep::Millis(1_000_000));
+            made.await.unwrap();
+        }
         start(gateway, Keeper::new(keeper_config, ports), recorder).await
     }
 
@@ -235,9 +242,9 @@ async fn start(gateway: Gateway, keeper: Keeper, recorder: Recorder) -> Running 
     let (ready, is_ready) = oneshot::channel();
     let keeping = keeper.run(move || ready.send(()).unwrap(), stop.clone());
     ended.spawn(async move { keeping.await.unwrap() });
-    is_ready.await.unwrap();
     let recording = recorder.run(stop.clone());
     ended.spawn(async move { recording.await.unwrap() });
+    is_ready.await.unwrap();
     let serving = gateway.run(stop.clone());
     ended.spawn(async move { serving.await.unwrap() });
     Running {
