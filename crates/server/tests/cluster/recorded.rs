@@ -77,10 +77,8 @@ fn recorded_calls_are_answered_as_they_were() {
 async fn answer_all() {
     let mut site = Site::at(&address("TIDEGATE_TEST_POSTGRES"), &[]).await;
     let database = site.connect().await;
-    database
-        .batch_execute(include_str!("recorded.sql"))
-        .await
-        .expect("it is empty");
+    let fixture = std::fs::read_to_string(golden().join("fixture.sql")).unwrap();
+    database.batch_execute(&fixture).await.expect("it is empty");
     let kafka = address("TIDEGATE_TEST_KAFKA");
     let calls = format!("{}.calls", unique("recorded"));
     let program = Program::over(&kafka, "memory:", &site.url);
