@@ -31,16 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// junk is written to both topics; the processors die and come back, one of them at a time and both
 /// at once. Each time all is quiet every client shows SQL's answer, whether it goes by page diffs
 /// or by row events.
-#[test]
-fn old_gateways_show_what_sql_answers() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    runtime.expect("a runtime starts").block_on(serve());
-}
-
-async fn serve() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_gateways_show_what_sql_answers() {
     let mut site = Site::new().await;
     let kafka = address("TIDEGATE_TEST_KAFKA");
     let topics = Topics::new(&unique("old"));

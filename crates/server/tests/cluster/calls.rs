@@ -18,16 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Calls one after the other that have to succeed for calls to count as going on.
 const CALLS: usize = 40;
 
-#[test]
-fn a_gateway_lives_without_a_database() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    runtime.expect("a runtime starts").block_on(live());
-}
-
-async fn live() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_lives_without_a_database() {
     let site = Site::new().await;
     let kafka = address("TIDEGATE_TEST_KAFKA");
     let program = Program::over(&kafka, &address("TIDEGATE_TEST_REDIS"), &site.url);

@@ -79,16 +79,8 @@ enum Fault {
 }
 
 /// Every process and every engine may die under load, and all processes be replaced in turn.
-#[test]
-fn the_cluster_is_exact_under_faults() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    runtime.expect("a runtime starts").block_on(survive());
-}
-
-async fn survive() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cluster_is_exact_under_faults() {
     let seed = setting("TIDEGATE_CHAOS_SEED").map_or(1, |text| text.parse().expect("a number"));
     let rounds = setting("TIDEGATE_CHAOS_ROUNDS").map_or(1, |text| text.parse().expect("a number"));
     let mut random = StdRng::seed_from_u64(seed);

@@ -24,16 +24,10 @@ const ROWS: &str =
 
 /// Whatever the server is exchanged for, every client is told that its page's history is over, gets
 /// what is there now, and can wait for what it writes there.
-#[test]
-fn another_database_is_another_life() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    runtime.expect("a runtime starts").block_on(async {
-        let exchanged = tokio::time::timeout(PATIENCE, exchange()).await;
-        exchanged.expect("the server lives and the pages come");
-    });
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_database_is_another_life() {
+    let exchanged = tokio::time::timeout(PATIENCE, exchange()).await;
+    exchanged.expect("the server lives and the pages come");
 }
 
 async fn exchange() {

@@ -65,16 +65,8 @@ fn in_order(recorded: BTreeMap<String, Json>) -> Vec<(String, Json)> {
     recorded
 }
 
-#[test]
-fn recorded_calls_are_answered_as_they_were() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    runtime.expect("a runtime starts").block_on(answer_all());
-}
-
-async fn answer_all() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn recorded_calls_are_answered_as_they_were() {
     let mut site = Site::at(&address("TIDEGATE_TEST_POSTGRES"), &[]).await;
     let database = site.connect().await;
     let fixture = std::fs::read_to_string(golden().join("fixture.sql")).unwrap();

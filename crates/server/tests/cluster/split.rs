@@ -26,16 +26,8 @@ const BETWEEN: usize = 60;
 /// Each role dies by `kill -9` while strangers and clients write; clients come back to whichever of
 /// two gateways takes them. At the end every page is SQL's answer, and on the way nobody was given
 /// a part of a page in silence.
-#[test]
-fn every_role_may_die() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    runtime.expect("a runtime starts").block_on(survive());
-}
-
-async fn survive() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_role_may_die() {
     let mut site = Site::new().await;
     let kafka = address("TIDEGATE_TEST_KAFKA");
     let program = Program::over(&kafka, &address("TIDEGATE_TEST_REDIS"), &site.url);

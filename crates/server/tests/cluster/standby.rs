@@ -21,16 +21,8 @@ const BETWEEN: usize = 60;
 
 /// Of two relays one stands by, and says so. When the other is killed it goes on: every page is
 /// SQL's answer at the end, and no client was given anything twice or a page in place of diffs.
-#[test]
-fn a_second_relay_takes_over() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    runtime.expect("a runtime starts").block_on(take_over());
-}
-
-async fn take_over() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_relay_takes_over() {
     let mut site = Site::new().await;
     let kafka = address("TIDEGATE_TEST_KAFKA");
     let program = Program::over(&kafka, &address("TIDEGATE_TEST_REDIS"), &site.url);

@@ -37,16 +37,8 @@ fn queries() -> [(QueryBuilder, &'static str); 3] {
 }
 
 /// No page of a tenant shows a row of the other at any moment, and each ends as SQL says.
-#[test]
-fn rows_that_move_leave_one_tenant_and_reach_the_other() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    runtime.expect("a runtime starts").block_on(observe());
-}
-
-async fn observe() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_move_leave_one_tenant_and_reach_the_other() {
     let mut site = Site::at(&address("TIDEGATE_TEST_POSTGRES"), &[]).await;
     let mut database = site.connect().await;
     database.batch_execute(TABLE).await.expect("it is new");

@@ -61,15 +61,6 @@ fn tapped(folder: &Folder, bus: &str, what: &str, topic: &TopicName) -> Json {
     serde_json::from_str(&text).expect("a line is JSON")
 }
 
-#[test]
-fn what_is_produced_is_tapped_and_calls_are_mocked() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    runtime.expect("a runtime starts").block_on(look());
-}
-
 async fn check_produce(broker: &dyn Broker, folder: &Folder, bus: &str, diffs: &TopicName) {
     let minute = Keep::Millis(60_000);
     broker.create(diffs, 1, minute).await.expect("it is up");
@@ -93,7 +84,8 @@ async fn check_produce(broker: &dyn Broker, folder: &Folder, bus: &str, diffs: &
     assert!(shown["value"]["unreadable"].is_string());
 }
 
-async fn look() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_produced_is_tapped_and_calls_are_mocked() {
     let kafka = address("TIDEGATE_TEST_KAFKA");
     let (folder, name) = (Folder::new(), unique("tools"));
     let bus = format!("--bus=kafka://{kafka}");

@@ -26,16 +26,8 @@ type Known = Vec<(Lsn, Vec<String>)>;
 /// While writers take turns, every page that a diff leaves is SQL's answer at the diff's commit;
 /// after writers that did not wait for one another, every page ends with SQL's answer. Meanwhile
 /// connections drop, and clients resume.
-#[test]
-fn every_page_over_postgres_is_what_sql_says() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    runtime.expect("a runtime starts").block_on(observe());
-}
-
-async fn observe() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_page_over_postgres_is_what_sql_says() {
     let mut site = Site::new().await;
     let served = Served::start(&["--database", &site.url]);
     let mut random = StdRng::seed_from_u64(1);
